@@ -1,0 +1,58 @@
+# make app    the web application, on http://localhost:7860
+# make test   ruff, mypy, and every test
+# make clean  remove the virtual environment and the caches
+#
+# Both set up .venv, and again only when pyproject.toml or requirements.txt has changed.
+#
+# TORCH is what `pip install` is given for PyTorch. Alone it means the newest build, which on Linux has CUDA in it
+# (about 6 GB installed). Name another version, or add pip's options, to get another build:
+#     make app TORCH="torch==2.13.0"
+TORCH ?= torch
+PYTHON ?= python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL_CHROMIUM := export DEBIAN_FRONTEND=noninteractive; \
+	apt-get -q update && apt-get -q install -y --no-install-recommends chromium
+SET_UP_BY := pyproject.toml requirements.txt
+
+export MPLBACKEND := Agg
+
+.PHONY: app test browser clean
+
+app: $(VENV)/.app
+	$(BIN)/python app.py
+
+test: $(VENV)/.dev browser
+	$(BIN)/ruff check
+	$(BIN)/mypy nrknet app.py
+	$(BIN)/python -m pytest
+
+# The browser tests need a Chromium; they skip, saying so, where there is none.
+browser: | $(BIN)/python
+	@if command -v chromium || command -v chromium-browser || command -v google-chrome; then :; \
+	elif [ "$$(id -u)" = 0 ] && [ -e /etc/debian_version ]; then \
+		echo "Installing Chromium for the browser tests ..."; \
+		{ $(INSTALL_CHROMIUM); } </dev/null >$(VENV)/chromium.log 2>&1 \
+		|| echo "Chromium could not be installed ($(VENV)/chromium.log says why): the browser tests will be skipped."; \
+	else echo "No Chromium here: the browser tests will be skipped."; fi
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# PyTorch first and by itself, so that the choice of its build is TORCH's alone.
+$(VENV)/.torch: | $(BIN)/python
+	$(PIP) install $(TORCH)
+	@touch $@
+
+$(VENV)/.app: $(SET_UP_BY) $(VENV)/.torch
+	$(PIP) install -r requirements.txt -e ".[app]"
+	@touch $@
+
+$(VENV)/.dev: $(SET_UP_BY) $(VENV)/.torch
+	$(PIP) install -r requirements.txt -e ".[dev]"
+	@touch $@ $(VENV)/.app
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info

@@ -1,0 +1,400 @@
+"""The command line: options in, calls to the library, sentences out. Imports nothing heavy before a command runs."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nrknet._version import __version__
+from nrknet.config import PRESETS, VARIANTS
+
+if TYPE_CHECKING:
+    from nrknet.batch import Job
+    from nrknet.evaluate import Scores
+    from nrknet.inference import Deblurrer
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+MINUTES = 60  # of training, when the command says nothing
+
+DEBLUR_HELP = """\
+Bring back detail that was out of focus.
+
+Each photo gets one restored copy in the output folder, with the same name; the photos themselves are never changed.
+Folders are searched with everything in them, and their sub-folders are kept.
+"""
+DEBLUR_EXAMPLES = """\
+examples:
+  nrknet deblur portrait.jpg -o restored             one photo: writes restored/portrait.jpg
+  nrknet deblur holiday -o restored                  every photo in a folder and its sub-folders
+  nrknet deblur holiday -o restored --skip-existing  go on where an earlier run stopped
+  nrknet deblur -o restored -- -odd-name.jpg         a name that begins with a dash
+
+Photos that would get the same name in the output folder all get longer ones: a.bmp and a.gif become a_bmp.png and
+a_gif.png; jan/a.jpg and feb/a.jpg, given by themselves, become jan_a.jpg and feb_a.jpg.
+
+The exit status is 0 when every photo was restored or skipped, 1 when some could not be, 2 when nothing could be done.
+"""
+TRAIN_HELP = """\
+Train a network on a folder of photos.
+
+The output folder gets checkpoints, from which the same command goes on after an interruption, and at the end a network
+that --model takes.
+"""
+EVALUATE_HELP = """\
+Score a network on pairs of defocused and sharp photos.
+
+The root folder has two folders, source (defocused) and target (sharp), whose files are paired by name.
+"""
+CONVERT_HELP = """\
+Turn a .pth file of the NRKNet authors into a folder that --model and load_model take.
+
+The file is read as weights alone: nothing in it is run.
+"""
+
+
+class UsageError(Exception):
+    """The command cannot start as it was given; the message is one sentence for the user."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: the arguments after the program's name; those of the process when None.
+
+    Returns:
+        The exit status: 0 all went well, 1 something failed, 2 the command makes no sense as given, 130 interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A file name need not be printable where it is printed.
+            stream.reconfigure(errors="backslashreplace")
+    if not sys.warnoptions and not _debugging():
+        warnings.simplefilter("ignore")  # those of the libraries mean nothing to a photographer
+    args = _parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except KeyboardInterrupt:
+        _complain("stopped")
+        return INTERRUPTED
+    except UsageError as error:
+        _complain(str(error))
+        return USAGE
+    except Exception as error:
+        _complain(_reason(error))
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nrknet",
+        description="Make defocused photos sharp again (NRKNet, CVPR 2023).",
+        epilog="`nrknet COMMAND --help` says more about each.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"nrknet {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_deblur(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_convert(commands)
+    return parser
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], *, about: str, examples: str | None = None
+) -> argparse.ArgumentParser:
+    """Add a sub-command; the first line of `about` is what the list of commands shows."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=about.partition("\n")[0].rstrip("."),
+        description=about,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_network_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", default="default", metavar="M",
+        help="a network that comes with nrknet, by name; a folder with one; or owner/name on the Hugging Face Hub "
+        "(default: %(default)s)",
+    )  # fmt: skip
+    _add_device_option(parser)
+    parser.add_argument(
+        "--precision", choices=("auto", "exact"), default="auto",
+        help="auto: as fast as the device does well; exact: 32-bit numbers throughout (default: %(default)s)",
+    )  # fmt: skip
+
+
+def _add_device_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", default="auto", metavar="D",
+        help="auto: a graphics card where there is one; or cpu, cuda, cuda:1, mps (default: %(default)s)",
+    )  # fmt: skip
+
+
+def _add_deblur(commands: Any) -> None:
+    parser = _command(commands, "deblur", _deblur, about=DEBLUR_HELP, examples=DEBLUR_EXAMPLES)
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a photo, or a folder of photos")
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="OUT_DIR",
+        help="the folder for the restored photos; made if need be, and results of an earlier run in it are replaced",
+    )  # fmt: skip
+    parser.add_argument(
+        "--skip-existing", action="store_true", help="leave out photos whose restored copy is already there"
+    )
+    _add_network_options(parser)
+    parser.add_argument(
+        "--tile", type=_tile, default="auto", metavar="N",
+        help="work in pieces of N x N pixels; smaller ones need less memory (default: %(default)s)",
+    )  # fmt: skip
+
+
+def _deblur(args: argparse.Namespace) -> int:
+    from nrknet.batch import find_photos, plan, sort_out
+
+    photos, problems = find_photos(args.paths, args.out)
+    for problem in problems:
+        _complain(problem)
+    if not photos:
+        if not problems:
+            _complain("no photos found")
+        return USAGE
+    batch = sort_out(plan(photos, args.out), skip_existing=args.skip_existing)
+    for job, why in batch.refused:
+        _complain(f"{job.source}: {why}")
+    failed = len(problems) + len(batch.refused)
+    if batch.todo:
+        _check_folder(args.out)
+        failures = _deblur_each(batch.todo, _load(args, tile=args.tile))
+        failed += failures
+    num_deblurred = len(batch.todo) - (failures if batch.todo else 0)
+    print(f"{num_deblurred} deblurred, {len(batch.existing)} skipped, {failed} failed")
+    return FAILED if failed else OK
+
+
+def _deblur_each(jobs: "Sequence[Job]", deblurrer: "Deblurrer") -> int:
+    """Restore photo after photo; one that fails is named and left out. Returns how many failed."""
+    from tqdm import tqdm
+
+    from nrknet.inference import restore_file
+
+    failed = 0
+    watched = sys.stderr.isatty()
+    layout = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
+    with tqdm(total=len(jobs), disable=not watched, bar_format=layout, file=sys.stderr) as bar:
+
+        def advance(position: float) -> None:
+            bar.n = position
+            bar.refresh()
+
+        for i, job in enumerate(jobs):
+            bar.set_description_str(f"{job.source.name} ({i + 1} of {len(jobs)})")
+            try:
+                job.target.parent.mkdir(parents=True, exist_ok=True)
+                restore_file(deblurrer, job.source, job.target, progress=lambda part, i=i: advance(i + part))
+            except Exception as error:
+                failed += 1
+                reason = _reason(error)
+                with tqdm.external_write_mode(file=sys.stderr):
+                    _complain(reason if str(job.source) in reason else f"{job.source}: {reason}")
+            else:
+                if not watched:
+                    print(f"{job.source} -> {job.target}", file=sys.stderr)
+            advance(i + 1)
+    return failed
+
+
+def _add_train(commands: Any) -> None:
+    parser = _command(commands, "train", _train, about=TRAIN_HELP)
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder of training photos")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder for what training makes")
+    parser.add_argument(
+        "--preset", default="lite", metavar="P", help=f"the network: {', '.join(PRESETS)} (default: %(default)s)"
+    )
+    parser.add_argument("--recipe", default="default", metavar="R", help="the way it is trained (default: %(default)s)")
+    parser.add_argument(
+        "--variant", metavar="V",
+        help=f"an ablation of the paper's network, in place of a preset: {', '.join(VARIANTS)}",
+    )  # fmt: skip
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=_positive, metavar="N", help="stop after N steps, earlier runs included")
+    length.add_argument(
+        "--minutes", type=_minutes, metavar="M",
+        help=f"stop after M minutes, earlier runs included (default: {MINUTES}, unless --steps is given)",
+    )  # fmt: skip
+    _add_device_option(parser)
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all randomness (default: %(default)s)")
+
+
+def _train(args: argparse.Namespace) -> int:
+    if not args.data.is_dir():
+        raise UsageError(f"{args.data}: no such folder")
+    _check_folder(args.out)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from nrknet.train import train
+
+    layout = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
+    bar = tqdm(total=1, disable=not sys.stderr.isatty(), bar_format=layout, desc="getting ready", file=sys.stderr)
+
+    def show(record: dict[str, float]) -> None:
+        bar.set_description_str(f"step {record['step']:.0f}, loss {record['loss']:.5f}", refresh=False)
+        bar.update(record["progress"] - bar.n)
+
+    minutes = MINUTES if args.minutes is None and args.steps is None else args.minutes
+    with bar, logging_redirect_tqdm():
+        try:
+            folder = train(
+                args.data, args.out, preset=args.preset, recipe=args.recipe, variant=args.variant,
+                steps=args.steps, minutes=minutes, device=args.device, seed=args.seed, on_step=show,
+            )  # fmt: skip
+        except ValueError as error:
+            raise UsageError(_reason(error)) from error
+    print(f"the trained network is in {folder}: use it with --model {folder}")
+    return OK
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = _command(commands, "evaluate", _evaluate, about=EVALUATE_HELP)
+    parser.add_argument("--dataset", choices=("pairs",), required=True, help="how the files are laid out")
+    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the folder with the data set")
+    _add_network_options(parser)
+    parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N pairs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores to this file")
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    if not args.root.is_dir():
+        raise UsageError(f"{args.root}: no such folder")
+    if args.json is not None:
+        if args.json.is_dir():
+            raise UsageError(f"{args.json}: is a folder, not a file")
+        _check_folder(args.json.parent)
+    from nrknet.evaluate import evaluate, pairs_from_folder
+
+    try:
+        pairs = pairs_from_folder(args.root)
+    except (ValueError, OSError) as error:
+        raise UsageError(_reason(error)) from error
+    scores = evaluate(_load(args), pairs[: args.limit])
+    print(_table(scores))
+    if args.json is not None:
+        text = scores.to_json()
+        args.json.write_text(text if isinstance(text, str) else json.dumps(text, indent=2), encoding="utf-8")
+    return OK
+
+
+def _table(scores: "Scores") -> str:
+    """One line per image and one for the mean, in columns."""
+    keys = list(scores.mean)
+    rows = [["image", *keys]]
+    for image in scores.images:
+        rows.append([str(image.get("name", "")), *(_number(image.get(key)) for key in keys)])
+    rows.append(["mean", *(_number(scores.mean[key]) for key in keys)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _add_convert(commands: Any) -> None:
+    parser = _command(commands, "convert", _convert, about=CONVERT_HELP)
+    parser.add_argument("pth", type=Path, metavar="AUTHORS.pth", help="the authors' file")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder to write; made if need be")
+
+
+def _convert(args: argparse.Namespace) -> int:
+    if not args.pth.is_file():
+        raise UsageError(f"{args.pth}: no such file")
+    _check_folder(args.folder)
+    from nrknet.weights import convert_released
+
+    convert_released(args.pth, args.folder)
+    print(f"the network is in {args.folder}: use it with --model {args.folder}")
+    return OK
+
+
+def _load(args: argparse.Namespace, **options: Any) -> "Deblurrer":
+    """The network that the options name, ready to work."""
+    from nrknet.inference import Deblurrer
+
+    try:
+        return Deblurrer(args.model, device=args.device, precision=args.precision, **options)
+    except (ValueError, OSError) as error:
+        raise UsageError(_reason(error)) from error
+
+
+def _check_folder(folder: Path) -> None:
+    """Make a folder for results, and find out that nothing can be written there before hours of work, not after."""
+    import tempfile
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except FileExistsError:
+        raise UsageError(f"{folder}: is a file, not a folder") from None
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot write there: {error.strerror}") from error
+
+
+def _positive(text: str) -> int:
+    """A whole number from 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _tile(text: str) -> int | str:
+    return text if text == "auto" else _positive(text)
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0
+    if not 0 < minutes < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
+    return minutes
+
+
+def _complain(message: str) -> None:
+    print(f"nrknet: {' '.join(message.splitlines())}", file=sys.stderr)
+
+
+def _debugging() -> bool:
+    return os.environ.get("NRKNET_DEBUG") == "1"
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in one line; with NRKNET_DEBUG=1 the traceback is printed too."""
+    if _debugging():
+        traceback.print_exception(error)
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return "not enough memory; a smaller --tile needs less"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    if isinstance(error, (ValueError, OSError, ArithmeticError)) and text:
+        return text
+    return f"unexpected {type(error).__name__}: {text} (NRKNET_DEBUG=1 shows more)"

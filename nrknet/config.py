@@ -1,0 +1,225 @@
+"""Model configuration: frozen, validated at construction, JSON-able; presets and ablation variants are values."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+ATOM_KINDS = ("recursive", "nonrecursive", "nonseparable", "gaussian")
+MAX_ATOMS = 64
+MAX_WIDTH = 512
+
+
+@dataclass(frozen=True)
+class NRKNetConfig:
+    """Everything that decides an NRKNet's structure; the defaults are the paper's network.
+
+    Args:
+        atoms: atom bank of Table 3: "recursive" (Eq. 2), "nonrecursive", "nonseparable" or "gaussian" (fixed).
+        num_atoms: J, learned atoms beside the delta; K = J + 1 coefficients per pixel; 1 to 64.
+        taps: "free" (3 numbers per 1-D atom) or "symmetric" ([a, b, a] from 2).
+        shared_atoms: one atom set for all colours (paper) or one per colour channel (released code).
+        fusion: how Eq. 11 sums over j: "sum", or "learned" (a 1x1 convolution from 3K to 3 channels with bias).
+        coefficients: "free", or "unit_sum" (the delta's is 1 minus the sum of the others, so D keeps constants).
+        num_scales: pyramid levels of Eq. 10, 1 to 4; scale t applies (I - D_t)^t.
+        expansion: "cross_scale" (Eq. 10), or "full" (every scale sums terms 1..num_scales of Eq. 9).
+        pyramid: downsampling between scales: "nearest" (released code) or "antialias" (bilinear, antialiased).
+        scale_images_from: first power in the per-scale images Z_t of the loss: 1 (paper) or 0 (released code).
+        widths: U-Net channels, fine to coarse.
+        num_blocks: residual blocks in each encoder and decoder level, fine to coarse.
+        stem: 1, or 2 to run the U-Net on 2x2 pixel blocks (space-to-depth) at half resolution.
+        padding: border handling of the U-Net's convolutions: "reflect" or "zeros".
+        memory: state across scales: "convlstm", or "none" (the no-LSTM twin of Table 4).
+        memory_kernel: odd kernel size of the memory cell.
+        memory_channels: hidden channels; None means K.
+        memory_pool: average pooling before the memory cell, 1 or 2.
+        head: "gated" (released: ReLU(BN(conv)) * h + h) or "radius" (a posterior over blur radii looks up
+            coefficients in a learned table, plus a learned per-pixel residual).
+        radii: blur radii of the table in pixels of the scale, increasing from 0; for the "radius" head.
+        evidence: feed the U-Net the log local energy of differences between blurred versions of its input.
+        channel_order: colour order the weights expect: "rgb" or "bgr".
+
+    Raises:
+        ValueError: a value is outside what is listed above.
+    """
+
+    atoms: str = "recursive"
+    num_atoms: int = 20
+    taps: str = "free"
+    shared_atoms: bool = True
+    fusion: str = "sum"
+    coefficients: str = "free"
+    num_scales: int = 3
+    expansion: str = "cross_scale"
+    pyramid: str = "antialias"
+    scale_images_from: int = 1
+    widths: tuple[int, ...] = (64, 128, 256)
+    num_blocks: tuple[int, ...] = (1, 1, 1)
+    stem: int = 1
+    padding: str = "reflect"
+    memory: str = "convlstm"
+    memory_kernel: int = 5
+    memory_channels: int | None = None
+    memory_pool: int = 2
+    head: str = "gated"
+    radii: tuple[float, ...] = ()
+    evidence: bool = False
+    channel_order: str = "rgb"
+
+    def __post_init__(self) -> None:
+        for name in ("widths", "num_blocks", "radii"):
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+        _one_of(self, "atoms", ATOM_KINDS)
+        _one_of(self, "taps", ("free", "symmetric"))
+        _one_of(self, "fusion", ("sum", "learned"))
+        _one_of(self, "coefficients", ("free", "unit_sum"))
+        _one_of(self, "expansion", ("cross_scale", "full"))
+        _one_of(self, "pyramid", ("nearest", "antialias"))
+        _one_of(self, "padding", ("reflect", "zeros"))
+        _one_of(self, "memory", ("convlstm", "none"))
+        _one_of(self, "head", ("gated", "radius"))
+        _one_of(self, "channel_order", ("rgb", "bgr"))
+        _one_of(self, "scale_images_from", (0, 1))
+        _one_of(self, "stem", (1, 2))
+        _one_of(self, "memory_pool", (1, 2))
+        _one_of(self, "shared_atoms", (True, False))
+        _one_of(self, "evidence", (True, False))
+        _whole(self, "num_atoms", self.num_atoms, 1, MAX_ATOMS)
+        _whole(self, "num_scales", self.num_scales, 1, 4)
+        _whole(self, "memory_kernel", self.memory_kernel, 1, 15)
+        if self.memory_kernel % 2 == 0:
+            raise ValueError(f"memory_kernel must be odd, got {self.memory_kernel}")
+        if self.memory_channels is not None:
+            _whole(self, "memory_channels", self.memory_channels, 1, MAX_WIDTH)
+        self._check_unet()
+        self._check_radii()
+
+    def _check_unet(self) -> None:
+        if not isinstance(self.widths, tuple) or not 1 <= len(self.widths) <= 4:
+            raise ValueError(f"widths must hold 1 to 4 channel counts, got {self.widths!r}")
+        if not isinstance(self.num_blocks, tuple) or len(self.num_blocks) != len(self.widths):
+            raise ValueError(f"num_blocks must hold one number per width, got {self.num_blocks!r} for {self.widths!r}")
+        for width in self.widths:
+            _whole(self, "widths", width, 1, MAX_WIDTH)
+        for blocks in self.num_blocks:
+            _whole(self, "num_blocks", blocks, 0, 32)
+
+    def _check_radii(self) -> None:
+        if not isinstance(self.radii, tuple) or not all(isinstance(r, (int, float)) for r in self.radii):
+            raise ValueError(f"radii must be a list of numbers, got {self.radii!r}")
+        if self.head != "radius":
+            if self.radii:
+                raise ValueError("radii belong to head='radius'; leave them empty for head='gated'")
+            gates = self.memory_channels or self.num_coefficients
+            if gates != self.num_coefficients:
+                raise ValueError(f"head='gated' needs memory_channels = {self.num_coefficients}, got {gates}")
+            return
+        increasing = all(a < b for a, b in zip(self.radii, self.radii[1:], strict=False))
+        if not 2 <= len(self.radii) <= 256 or self.radii[0] != 0 or not increasing:
+            raise ValueError(f"radii must be 2 to 256 increasing numbers starting at 0, got {self.radii!r}")
+
+    @property
+    def num_coefficients(self) -> int:
+        """K = J + 1: the delta and J atoms."""
+        return self.num_atoms + 1
+
+    @property
+    def hidden_channels(self) -> int:
+        """Hidden channels of the memory cell."""
+        return self.memory_channels or self.num_coefficients
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width are padded to a multiple of this inside the network."""
+        deepest = max(2 ** (len(self.widths) - 1), self.memory_pool)
+        return 2 ** (self.num_scales - 1) * self.stem * deepest
+
+    def powers(self, scale: int) -> int:
+        """Highest power of (I - D) at pyramid level `scale` (1 = full size): `scale` in Eq. 10, all in Eq. 9."""
+        return scale if self.expansion == "cross_scale" else self.num_scales
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able dictionary that `from_dict` turns back into an equal configuration."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "NRKNetConfig":
+        """Build from `to_dict`'s output.
+
+        Raises:
+            ValueError: an unknown key, or a value out of range.
+        """
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"unknown configuration keys {unknown}; known: {sorted(known)}")
+        return cls(**values)
+
+
+def _one_of(config: NRKNetConfig, name: str, allowed: tuple[Any, ...]) -> None:
+    value = getattr(config, name)
+    if value not in allowed or isinstance(value, bool) != isinstance(allowed[0], bool):
+        raise ValueError(f"{name} must be one of {list(allowed)}, got {value!r}")
+
+
+def _whole(config: NRKNetConfig, name: str, value: Any, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+
+
+RADII = (0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6, 7, 8, 9, 10, 11.5, 13, 15, 17, 19.5, 22, 26)
+
+_PAPER = NRKNetConfig()
+_OURS = replace(
+    _PAPER,
+    coefficients="unit_sum",
+    scale_images_from=0,
+    padding="zeros",
+    head="radius",
+    radii=RADII,
+    evidence=True,
+)
+
+PRESETS: dict[str, NRKNetConfig] = {
+    "paper": _PAPER,
+    "released": replace(
+        _PAPER,
+        num_atoms=21,
+        taps="symmetric",
+        shared_atoms=False,
+        fusion="learned",
+        pyramid="nearest",
+        scale_images_from=0,
+        channel_order="bgr",
+    ),
+    "default": _OURS,
+    "lite": replace(
+        _OURS, num_atoms=14, widths=(24, 48, 96), stem=2, memory_kernel=3, memory_channels=16, memory_pool=1
+    ),
+}
+"""The named networks: the paper's, the authors' released code's, and our own two (full width, and under 1 M)."""
+
+VARIANTS: dict[str, NRKNetConfig] = {
+    "NonAdaptive": replace(_PAPER, atoms="gaussian"),
+    "NonRecursive": replace(_PAPER, atoms="nonrecursive"),
+    "NonSeparable": replace(_PAPER, atoms="nonseparable"),
+    "FullRKR": _PAPER,
+    "FullExp": replace(_PAPER, expansion="full"),
+    "2Scales": replace(_PAPER, num_scales=2),
+    "4Scales": replace(_PAPER, num_scales=4),
+    "w/o ConvLSTM": replace(_PAPER, memory="none", num_blocks=(2, 1, 1)),
+    "Original": _PAPER,
+}
+"""The structural ablations of Tables 3 and 4, as changes to the `paper` preset."""
+
+
+def named_config(name: str, *, variant: str | None = None) -> NRKNetConfig:
+    """Look up a preset, or a variant of the paper's network.
+
+    Raises:
+        ValueError: an unknown name; the message lists the known ones.
+    """
+    table, key, kind = (PRESETS, name, "preset") if variant is None else (VARIANTS, variant, "variant")
+    if key not in table:
+        raise ValueError(f"unknown {kind} {key!r}; known: {', '.join(table)}")
+    return table[key]

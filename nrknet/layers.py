@@ -1,0 +1,227 @@
+"""Building blocks of the coefficient network: residual blocks, U-Net, ConvLSTM and its no-memory twin, heads."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nrknet.atoms import reflect_pad
+from nrknet.config import NRKNetConfig
+
+State = tuple[Tensor, Tensor]
+
+
+def conv(channels_in: int, channels_out: int, *, kernel: int = 3, stride: int = 1, padding: str) -> nn.Conv2d:
+    """A bias-free convolution that keeps the size (or halves it with stride 2)."""
+    return nn.Conv2d(
+        channels_in, channels_out, kernel, stride, padding=kernel // 2, padding_mode=padding, bias=False
+    )
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(ReLU(conv(x)))."""
+
+    def __init__(self, channels: int, *, padding: str) -> None:
+        super().__init__()
+        self.first = conv(channels, channels, padding=padding)
+        self.second = conv(channels, channels, padding=padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(F.relu(self.first(x), inplace=True)).add_(x)
+
+
+class UNet(nn.Module):
+    """Features of one scale: encoder levels, a bottleneck, decoder levels with additive skips (Sec. 3.3).
+
+    Args:
+        channels_in: input channels.
+        widths: channels per level, fine to coarse; each level halves the resolution.
+        num_blocks: residual blocks per encoder and decoder level.
+        padding: "reflect" or "zeros".
+    """
+
+    def __init__(self, channels_in: int, widths: Sequence[int], num_blocks: Sequence[int], *, padding: str) -> None:
+        super().__init__()
+
+        def blocks(level: int) -> nn.Sequential:
+            return nn.Sequential(*(ResidualBlock(widths[level], padding=padding) for _ in range(num_blocks[level])))
+
+        levels = range(len(widths))
+        inputs = [channels_in, *widths[:-1]]
+        self.entries = nn.ModuleList(
+            conv(inputs[i], widths[i], stride=1 if i == 0 else 2, padding=padding) for i in levels
+        )
+        self.encoders = nn.ModuleList(blocks(i) for i in levels)
+        self.bottleneck_entry = conv(widths[-1], widths[-1], padding=padding)
+        self.bottleneck = blocks(levels[-1])
+        self.decoders = nn.ModuleList(blocks(i) for i in levels)
+        self.ups = nn.ModuleList(
+            nn.ConvTranspose2d(widths[i + 1], widths[i], 4, stride=2, padding=1, bias=False) for i in levels[:-1]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B,channels_in,h,w) -> (B,widths[0],h,w); h and w divide by 2^(levels-1)."""
+        skips = []
+        for entry, encoder in zip(self.entries, self.encoders, strict=True):
+            x = encoder(F.relu(entry(x), inplace=True))
+            skips.append(x)
+        x = self.bottleneck(F.relu(self.bottleneck_entry(x), inplace=True))
+        for level in reversed(range(len(skips))):
+            x = self.decoders[level](x + skips[level])
+            if level:
+                x = F.relu(self.ups[level - 1](x), inplace=True)
+        return x
+
+
+class ConvLSTM(nn.Module):
+    """Convolutional LSTM cell; its state runs from the coarse scale to the fine one (Sec. 3.3).
+
+    Args:
+        channels_in: feature channels.
+        hidden: hidden and cell state channels.
+        kernel: odd kernel size.
+    """
+
+    def __init__(self, channels_in: int, hidden: int, kernel: int) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.gates = nn.Conv2d(channels_in + hidden, 4 * hidden, kernel, padding=kernel // 2)
+
+    def forward(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """(B,C,h,w) and the previous scale's state at this size (None: zeros) -> hidden (B,hidden,h,w), new state."""
+        if state is None:
+            zeros = x.new_zeros(x.shape[0], self.hidden, *x.shape[-2:])
+            state = (zeros, zeros)
+        h, c = state
+        i, f, o, g = self.gates(torch.cat([x, h], dim=1)).chunk(4, dim=1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.tanh()
+        return h, (h, c)
+
+
+class MemorylessCell(nn.Module):
+    """The no-LSTM twin of Table 4: convolution, batch norm, ReLU of the same kernel size, no state."""
+
+    def __init__(self, channels_in: int, hidden: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = conv(channels_in, hidden, kernel=kernel, padding="zeros")
+        self.norm = nn.BatchNorm2d(hidden)
+
+    def forward(self, x: Tensor, state: State | None) -> tuple[Tensor, None]:
+        """(B,C,h,w) -> hidden (B,hidden,h,w), no state."""
+        return F.relu(self.norm(self.conv(x))), None
+
+
+MEMORY_CELLS: dict[str, type[ConvLSTM] | type[MemorylessCell]] = {"convlstm": ConvLSTM, "none": MemorylessCell}
+
+
+class GatedHead(nn.Module):
+    """Coefficients as the released code forms them: h * ReLU(BN(conv(features))) + h, h the upsampled hidden state."""
+
+    def __init__(self, config: NRKNetConfig) -> None:
+        super().__init__()
+        self.conv = conv(config.widths[0], config.num_coefficients, padding=config.padding)
+        self.norm = nn.BatchNorm2d(config.num_coefficients)
+        self.stem = config.stem
+
+    def forward(self, features: Tensor, hidden: Tensor, scale: int) -> tuple[Tensor, None]:
+        """Features (B,C,h,w), hidden (B,K,h,w) -> coefficients (B,K,stem h,stem w), no radius posterior."""
+        coefficients = hidden * F.relu(self.norm(self.conv(features))) + hidden
+        return upsample(coefficients, self.stem), None
+
+
+class RadiusHead(nn.Module):
+    """Coefficients from a posterior over blur radii: sum_r p(r) table_t[r], plus a learned per-pixel residual.
+
+    Term 1 of the series is linear in the coefficients, so the posterior-weighted table gives the posterior mean of
+    the per-radius restorations. All weights start at zero: D is the identity until trained.
+
+    Args:
+        config: uses radii, num_scales, stem, widths, hidden_channels.
+    """
+
+    radii: Tensor
+
+    def __init__(self, config: NRKNetConfig) -> None:
+        super().__init__()
+        channels = config.widths[0] + config.hidden_channels
+        self.stem = config.stem
+        self.register_buffer("radii", torch.tensor(config.radii, dtype=torch.float32), persistent=False)
+        self.table = nn.Parameter(torch.zeros(config.num_scales, len(config.radii), config.num_coefficients))
+        self.posterior = nn.Conv2d(channels, len(config.radii), 1)
+        self.residual = nn.Conv2d(channels, config.num_coefficients * config.stem**2, 3, padding=1)
+        for module in (self.posterior, self.residual):
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
+        nn.init.constant_(self.posterior.bias[:1], 3.0)
+
+    def forward(self, features: Tensor, hidden: Tensor, scale: int) -> tuple[Tensor, Tensor]:
+        """Features (B,C,h,w), hidden (B,H,h,w) at scale t -> coefficients (B,K,stem h,stem w), logits (B,R,h,w)."""
+        joint = torch.cat([features, hidden], dim=1)
+        logits = self.posterior(joint)
+        looked_up = F.conv2d(logits.softmax(dim=1), self.table[scale - 1].t()[:, :, None, None].to(logits.dtype))
+        residual = F.pixel_shuffle(self.residual(joint), self.stem)
+        return upsample(looked_up, self.stem) + residual, logits
+
+    def expected_radius(self, logits: Tensor) -> Tensor:
+        """(B,R,h,w) logits -> (B,1,stem h,stem w) posterior mean radius in pixels of the scale."""
+        mean = torch.einsum("brhw,r->bhw", logits.float().softmax(dim=1), self.radii)[:, None]
+        return upsample(mean, self.stem)
+
+    def lookup(self, radius: Tensor, scale: int) -> Tensor:
+        """Coefficients for known radii by linear interpolation in the table: (B,1,h,w) px -> (B,K,h,w)."""
+        weights = radius_weights(radius, self.radii)
+        return F.conv2d(weights, self.table[scale - 1].t()[:, :, None, None])
+
+
+HEADS: dict[str, type[GatedHead] | type[RadiusHead]] = {"gated": GatedHead, "radius": RadiusHead}
+
+
+def radius_weights(radius: Tensor, radii: Tensor) -> Tensor:
+    """Linear-interpolation weights of radii on the grid `radii` (R,): (B,1,h,w) -> (B,R,h,w), each pixel sums to 1."""
+    radius = radius.clamp(0, float(radii[-1]))
+    upper = torch.bucketize(radius, radii).clamp(1, len(radii) - 1)
+    share = (radius - radii[upper - 1]) / (radii[upper] - radii[upper - 1])
+    weights = radius.new_zeros(radius.shape[0], len(radii), *radius.shape[-2:])
+    return weights.scatter_(1, upper, share).scatter_(1, upper - 1, 1 - share)
+
+
+def upsample(x: Tensor, factor: int) -> Tensor:
+    """Bilinear enlargement by a whole factor; 1 returns x."""
+    return x if factor == 1 else F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+EVIDENCE_BANDS = 4
+_ENERGY_FLOOR = 1e-6  # about the variance of 8-bit rounding
+
+
+def _binomial(x: Tensor, step: int) -> Tensor:
+    """Smooth by [1, 2, 1] / 4 with taps `step` pixels apart, both ways, reflecting ends."""
+    p = reflect_pad(x, step)
+    h, w = p.shape[-2:]
+    rows = (p[..., : h - 2 * step, :] + p[..., 2 * step :, :]).mul_(0.25).add_(p[..., step : h - step, :], alpha=0.5)
+    return (rows[..., : w - 2 * step] + rows[..., 2 * step :]).mul_(0.25).add_(rows[..., step : w - step], alpha=0.5)
+
+
+def blur_evidence(image: Tensor, stem: int) -> Tensor:
+    """How much fine, middle and coarse detail there is around each pixel: what tells blurred from sharp.
+
+    Log local energy of differences of successively smoothed versions of the grey image (an a-trous pyramid).
+
+    Args:
+        image: (B,3,H,W) in [0,1].
+        stem: output is at 1/stem of the resolution.
+
+    Returns:
+        (B,4,H/stem,W/stem), roughly in [-1.5, 3].
+    """
+    smooth = image.float().mean(dim=1, keepdim=True)
+    energies = []
+    for band in range(EVIDENCE_BANDS):
+        step = 2**band
+        smoother = _binomial(smooth, step)
+        energy = F.avg_pool2d((smooth - smoother).square_(), stem) if stem > 1 else (smooth - smoother).square_()
+        energies.append(_binomial(_binomial(energy, 1), 2))
+        smooth = smoother
+    return (torch.cat(energies, dim=1) + _ENERGY_FLOOR).log_().add_(10).div_(3)

@@ -1,0 +1,150 @@
+"""NRKNet: estimates D_t at every scale and fuses the truncated Neumann series across scales (Eq. 10, Fig. 1)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+from nrknet.atoms import ATOM_BANKS
+from nrknet.config import NRKNetConfig
+from nrknet.layers import EVIDENCE_BANDS, HEADS, MEMORY_CELLS, RadiusHead, State, UNet, blur_evidence, upsample
+from nrknet.neumann import BlurOperator, LearnedFusion, fuse_scales, neumann_terms, pyramid
+
+MIN_SIZE = 16
+
+
+@dataclass(frozen=True)
+class ScaleOutput:
+    """One pyramid level t of the network; sizes (h,w) are those of the padded input over 2^(t-1).
+
+    Attributes:
+        scale: t, 1 = full size.
+        terms: (I - D_t)^k Y_t for k = 0..power, each (B,3,h,w); the first is Y_t.
+        coefficients: (B,K,h,w) Gamma_{j,t}, the delta's first.
+        operator: D_t, callable on (B,3,h,w).
+        image: (B,3,h,w) Z_t, the sum of terms that the multi-scale loss compares with the sharp image.
+        radius: (B,1,h,w) blur radius in pixels of this level, or None without a radius head.
+        radius_logits: (B,R,h',w') logits over the table's radii at the features' resolution, or None.
+    """
+
+    scale: int
+    terms: tuple[Tensor, ...]
+    coefficients: Tensor
+    operator: BlurOperator
+    image: Tensor
+    radius: Tensor | None
+    radius_logits: Tensor | None
+
+
+@dataclass(frozen=True)
+class NRKNetOutput:
+    """What NRKNet returns: `image` (B,3,H,W), Z_0 of Eq. 10, not clipped; `scales` coarse -> fine."""
+
+    image: Tensor
+    scales: tuple[ScaleOutput, ...]
+
+
+class NRKNet(
+    nn.Module,
+    PyTorchModelHubMixin,
+    coders={NRKNetConfig: (lambda c: c.to_dict(), lambda d: NRKNetConfig.from_dict(d))},
+    library_name="nrknet",
+    tags=["image-to-image", "deblurring", "defocus-deblurring"],
+    license="mit",
+):
+    """Neumann network with recursive kernels for single-image defocus deblurring.
+
+    Args:
+        config: the structure; see NRKNetConfig and PRESETS.
+    """
+
+    def __init__(self, config: NRKNetConfig) -> None:
+        super().__init__()
+        if isinstance(config, dict):
+            config = NRKNetConfig.from_dict(config)
+        self.config = config
+        self.atoms = ATOM_BANKS[config.atoms](config)
+        channels = 3 * config.stem**2 + (EVIDENCE_BANDS if config.evidence else 0)
+        self.unet = UNet(channels, config.widths, config.num_blocks, padding=config.padding)
+        self.memory = MEMORY_CELLS[config.memory](config.widths[0], config.hidden_channels, config.memory_kernel)
+        self.head = HEADS[config.head](config)
+        self.fusion = LearnedFusion(config.num_coefficients) if config.fusion == "learned" else None
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Xavier initialisation of the U-Net (Sec. 4.1); heads keep their own start."""
+        for module in self.unet.modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+                nn.init.xavier_uniform_(module.weight)
+
+    def forward(self, blurred: Tensor) -> NRKNetOutput:
+        """Deblur.
+
+        Args:
+            blurred: (B,3,H,W) float in [0,1], any H, W >= 16, in the configuration's channel order.
+
+        Returns:
+            NRKNetOutput; `.image` has the input's size.
+
+        Raises:
+            ValueError: not a float (B,3,H,W) tensor, or smaller than 16 pixels.
+        """
+        if blurred.ndim != 4 or blurred.shape[1] != 3 or not blurred.is_floating_point():
+            raise ValueError(f"blurred must be a float (B,3,H,W) tensor, got {blurred.dtype} {tuple(blurred.shape)}")
+        height, width = blurred.shape[-2:]
+        if min(height, width) < MIN_SIZE:
+            raise ValueError(f"the image must be at least {MIN_SIZE}x{MIN_SIZE} pixels, got {height}x{width}")
+        padded = self._pad(blurred)
+        scales: list[ScaleOutput] = []
+        state: State | None = None
+        levels = pyramid(padded, self.config.num_scales, mode=self.config.pyramid)
+        for scale, level in zip(range(len(levels), 0, -1), levels, strict=True):
+            output, state = self._scale(level, scale, state)
+            scales.append(output)
+        image = fuse_scales([s.terms for s in scales], expansion=self.config.expansion)
+        return NRKNetOutput(image[..., :height, :width], tuple(scales))
+
+    def _pad(self, x: Tensor) -> Tensor:
+        """Replicate-pad right and bottom to a multiple of `size_multiple`, at least two of them."""
+        m = self.config.size_multiple
+        bottom, right = (max(-(-n // m) * m, 2 * m) - n for n in x.shape[-2:])
+        return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
+
+    def _scale(self, level: Tensor, scale: int, state: State | None) -> tuple[ScaleOutput, State | None]:
+        """Estimate D_t from Y_t and the coarser scale's state, and apply the series."""
+        config = self.config
+        features = self.unet(self._unet_input(level))
+        pooled = F.avg_pool2d(features, config.memory_pool) if config.memory_pool > 1 else features
+        if state is not None:
+            state = (upsample(state[0], 2), upsample(state[1], 2))
+        hidden, state = self.memory(pooled, state)
+        if config.memory_pool > 1:
+            hidden = F.interpolate(hidden, scale_factor=config.memory_pool, mode="nearest")
+        coefficients, logits = self.head(features, hidden, scale)
+        coefficients = self._normalise(coefficients.float())
+        operator = BlurOperator(self.atoms, coefficients, self.fusion)
+        with torch.autocast(level.device.type, enabled=False):  # pixels stay float32 whatever the U-Net runs in
+            terms = neumann_terms(operator, level.float(), config.powers(scale))
+            image = torch.stack(terms[config.scale_images_from :]).sum(0)
+        radius = self.head.expected_radius(logits) if isinstance(self.head, RadiusHead) and logits is not None else None
+        return ScaleOutput(scale, tuple(terms), coefficients, operator, image, radius, logits), state
+
+    def _unet_input(self, level: Tensor) -> Tensor:
+        x = F.pixel_unshuffle(level, self.config.stem) if self.config.stem > 1 else level
+        if self.config.evidence:
+            with torch.no_grad():
+                evidence = blur_evidence(level, self.config.stem)
+            x = torch.cat([x - 0.5, evidence.to(x.dtype)], dim=1)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def _normalise(self, coefficients: Tensor) -> Tensor:
+        """For "unit_sum" replace the delta's coefficient by 1 minus the sum of the others."""
+        if self.config.coefficients == "free":
+            return coefficients
+        others = coefficients[:, 1:]
+        return torch.cat([1 - others.sum(dim=1, keepdim=True), others], dim=1)
+
+

@@ -1,0 +1,364 @@
+"""The training loop: recipes, pre-fitting of the radius table, checkpoints that resume, validation, export."""
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from nrknet.config import NRKNetConfig, named_config
+from nrknet.data import Batch, RenderedCrops, SharpPhotos
+from nrknet.defocus import DefocusConfig
+from nrknet.layers import RadiusHead
+from nrknet.losses import LossConfig, fdr, total_loss
+from nrknet.model import NRKNet
+from nrknet.neumann import BlurOperator, fuse_scales, neumann_terms, pyramid
+from nrknet.weights import pick_device, save_model
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Args:
+        loss: weights of the loss terms.
+        radius_decay: the radius term's weight falls linearly to this share of its start.
+        rate: Adam's peak learning rate; cosine decay to 2 % of it after `warmup` steps of linear rise.
+        batch: crops per step.
+        size: crop side in pixels; margin: rendered around it and cut off.
+        pool: crops rendered at a time; reuse: passes over them.
+        prefit_steps: steps that first fit the radius table and the atoms alone, with the true radius given.
+        train_atoms: go on training the atoms after pre-fitting.
+        ema: decay of the averaged weights that are validated and exported.
+        clip: largest gradient norm.
+        validate_every, save_every: seconds between validations and between checkpoints.
+        defocus: the renderer's distribution.
+    """
+
+    loss: LossConfig = field(default_factory=lambda: LossConfig(fdr_norm="ortho", radius=0.02))
+    radius_decay: float = 0.2
+    rate: float = 7e-4
+    warmup: int = 100
+    batch: int = 4
+    size: int = 256
+    margin: int = 32
+    pool: int = 96
+    reuse: int = 3
+    prefit_steps: int = 1200
+    train_atoms: bool = False
+    ema: float = 0.998
+    clip: float = 0.5
+    validate_every: float = 480.0
+    save_every: float = 120.0
+    defocus: DefocusConfig = field(default_factory=DefocusConfig)
+
+
+RECIPES: dict[str, Recipe] = {
+    "default": Recipe(),
+    "gpu": Recipe(batch=32, size=320, pool=512, reuse=2, prefit_steps=1500, rate=1e-3, train_atoms=True),
+    "smoke": Recipe(batch=2, size=64, margin=8, pool=4, reuse=2, prefit_steps=4, warmup=2, save_every=0.0),
+}
+"""`default` for a CPU, `gpu` for one large card, `smoke` for a test of the machinery in seconds."""
+
+NUM_VALIDATION = 24
+
+
+def train(
+    data: Path,
+    out: Path,
+    *,
+    preset: str = "lite",
+    recipe: str = "default",
+    variant: str | None = None,
+    steps: int | None = None,
+    minutes: float | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    on_step: Callable[[dict[str, float]], None] | None = None,
+) -> Path:
+    """Train a network on sharp photos defocused on the fly; resumes when `out` holds a checkpoint.
+
+    Args:
+        data: folder of sharp photos.
+        out: run folder: checkpoint.pt, log.jsonl, and at the end model/ which `load_model` takes.
+        preset, variant: which network, see PRESETS and VARIANTS.
+        recipe: which of RECIPES.
+        steps: stop after so many steps in all, earlier sessions included; or
+        minutes: stop after so many minutes of training in all.
+        device: "auto", "cpu", "cuda" or "mps".
+        seed: of weights, crops and rendering.
+        on_step: called with step, loss and progress after each step.
+
+    Returns:
+        The exported model's folder, out/model: averaged weights of the best validation.
+
+    Raises:
+        ValueError: unknown names, no budget, unusable data, or a checkpoint of another network or recipe.
+        FloatingPointError: the loss stopped being finite.
+    """
+    if (steps is None) == (minutes is None):
+        raise ValueError("give a budget: either steps or minutes")
+    if recipe not in RECIPES:
+        raise ValueError(f"unknown recipe {recipe!r}; known: {', '.join(RECIPES)}")
+    config = named_config(preset, variant=variant)
+    trainer = Trainer(config, RECIPES[recipe], Path(data), Path(out), pick_device(device), seed)
+    trainer.resume()
+    trainer.run(steps=steps, minutes=minutes, on_step=on_step)
+    return trainer.export()
+
+
+class Trainer:
+    """State of one run: network, averaged network, optimiser, position in the data."""
+
+    def __init__(
+        self, config: NRKNetConfig, recipe: Recipe, data: Path, out: Path, device: torch.device, seed: int
+    ) -> None:
+        self.recipe, self.out, self.device, self.seed = recipe, out, device, seed
+        photos = SharpPhotos(data, least_side=min(recipe.size, 64))
+        training, held_out = photos.split()
+        crops: dict[str, Any] = {
+            "size": recipe.size, "margin": recipe.margin, "defocus": recipe.defocus, "device": device,
+        }  # fmt: skip
+        self.crops = RenderedCrops(
+            training, batch=recipe.batch, pool=recipe.pool, reuse=recipe.reuse, seed=seed, **crops
+        )
+        # the validation set is the same for every seed, recipe budget and network of this crop size
+        count = min(NUM_VALIDATION, 4 * len(held_out))
+        self.validation = RenderedCrops(held_out, batch=1, pool=count, reuse=1, seed=12345, **crops).render_pool(0)
+        torch.manual_seed(seed)
+        self.model = NRKNet(config).to(device, memory_format=torch.channels_last)
+        self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+        self.optimiser = torch.optim.Adam(self._parameters(), lr=recipe.rate)
+        self.step, self.seconds, self.best = 0, 0.0, -math.inf
+        out.mkdir(parents=True, exist_ok=True)
+
+    def _parameters(self) -> list[nn.Parameter]:
+        """What training changes: the atoms only where the recipe goes on training them after pre-fitting."""
+        self.model.atoms.requires_grad_(self.recipe.train_atoms or not self._prefits)
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    @property
+    def _prefits(self) -> bool:
+        return isinstance(self.model.head, RadiusHead) and self.recipe.prefit_steps > 0
+
+    @property
+    def _flip(self) -> bool:
+        return self.model.config.channel_order == "bgr"
+
+    def run(
+        self, *, steps: int | None, minutes: float | None, on_step: Callable[[dict[str, float]], None] | None = None
+    ) -> None:
+        """Train until the budget is spent, validating and saving on the way."""
+        if self.step == 0 and self._prefits:
+            prefit_table(self.model, self.crops, steps=self.recipe.prefit_steps, weights=self.recipe.loss)
+            self._parameters()
+            self.ema.module.load_state_dict(self.model.state_dict())
+        saved = validated = last = time.monotonic()
+        self.model.train()
+        for batch in self.crops.batches(self.step):
+            progress = self.step / steps if steps else self.seconds / (60 * (minutes or 1))
+            if progress >= 1:
+                break
+            record = self._train_step(batch.to(self.device, flip_colours=self._flip), progress)
+            now = time.monotonic()
+            self.seconds += now - last
+            last = now
+            if on_step is not None:
+                on_step({**record, "step": self.step, "progress": min(progress, 1.0), "seconds": self.seconds})
+            if self.step % 50 == 0:
+                self._write_log({"step": self.step, "seconds": round(self.seconds, 1), **record})
+            if now - validated > self.recipe.validate_every:
+                self._validate_and_keep()
+                validated = saved = last = time.monotonic()
+            elif now - saved > self.recipe.save_every:
+                self.save()
+                saved = time.monotonic()
+        self._validate_and_keep()
+
+    def _train_step(self, batch: Batch, progress: float) -> dict[str, float]:
+        recipe = self.recipe
+        rate = recipe.rate * min(1.0, (self.step + 1) / recipe.warmup)
+        rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        weights = replace(recipe.loss, radius=recipe.loss.radius * (1 - (1 - recipe.radius_decay) * progress))
+        bf16 = self.device.type == "cuda"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            output = self.model(batch.blurred)
+        radii = self.model.head.radii if isinstance(self.model.head, RadiusHead) else None
+        loss, terms = total_loss(
+            output, batch.sharp, config=self.model.config, weights=weights, radius=batch.radius, radii=radii
+        )
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss.item()} at step {self.step}; the last checkpoint is kept")
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
+        self.optimiser.step()
+        self.step += 1
+        self.ema.update_parameters(self.model)
+        with torch.no_grad():
+            gain = psnr(output.image, batch.sharp) - psnr(batch.blurred, batch.sharp)
+        record = {"loss": loss, "gain_db": gain.mean(), "gradient": norm, **terms}
+        return {"rate": rate, **{name: round(float(value), 6) for name, value in record.items()}}
+
+    def _write_log(self, record: dict[str, Any]) -> None:
+        with open(self.out / "log.jsonl", "a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def _validate_and_keep(self) -> None:
+        """Validate the averaged weights; export them when they are the best so far; save."""
+        scores = validate(self.ema.module, self.validation)
+        log.info("step %d, %.0f s: %s", self.step, self.seconds, scores)
+        self._write_log({"step": self.step, "seconds": round(self.seconds, 1), "validation": scores})
+        if scores["gain_db"] > self.best:
+            self.best = scores["gain_db"]
+            note = {"step": self.step, "seconds": round(self.seconds), "validation": scores}
+            save_model(self.ema.module, self.out / "model", training=note)
+        self.save()
+
+    def save(self) -> None:
+        """Write checkpoint.pt atomically."""
+        state = {
+            "config": self.model.config.to_dict(),
+            "recipe": json.dumps(asdict(self.recipe), sort_keys=True),
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "position": {"step": self.step, "seconds": self.seconds, "best": self.best, "seed": self.seed},
+        }
+        part = self.out / "checkpoint.pt.part"
+        torch.save(state, part)
+        os.replace(part, self.out / "checkpoint.pt")
+
+    def resume(self) -> bool:
+        """Go on from checkpoint.pt where there is one.
+
+        Raises:
+            ValueError: the checkpoint belongs to another network, recipe or seed.
+        """
+        path = self.out / "checkpoint.pt"
+        if not path.exists():
+            return False
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        ours = json.dumps(asdict(self.recipe), sort_keys=True)
+        same = state["config"] == self.model.config.to_dict() and state["recipe"] == ours
+        if not same or state["position"]["seed"] != self.seed:
+            raise ValueError(f"{path} was trained with another network, recipe or seed; choose an empty --out folder")
+        self.model.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        position = state["position"]
+        self.step, self.seconds, self.best = position["step"], position["seconds"], position["best"]
+        return True
+
+    def export(self) -> Path:
+        """The folder of the best averaged weights."""
+        return self.out / "model"
+
+
+def prefit_table(model: NRKNet, crops: RenderedCrops, *, steps: int, weights: LossConfig, rate: float = 0.02) -> None:
+    """Fit the radius table and the atoms alone, the true radius given: one coefficient vector per radius and scale.
+
+    Args:
+        model: a network with a radius head; its table and atoms are changed.
+        crops: source of rendered crops.
+        steps: Adam steps.
+        weights: uses the scale weights and the FDR and reblur terms.
+        rate: Adam's learning rate, cosine decay to 0.
+    """
+    head, config = model.head, model.config
+    assert isinstance(head, RadiusHead)
+    optimiser = torch.optim.Adam([head.table, *model.atoms.requires_grad_().parameters()], lr=rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    started = time.monotonic()
+    for step, batch in enumerate(_prefit_batches(crops, steps)):
+        blurred, sharp = (pyramid(x, config.num_scales, mode=config.pyramid) for x in (batch.blurred, batch.sharp))
+        terms, loss = [], torch.zeros((), device=batch.blurred.device)
+        for i, t in enumerate(range(config.num_scales, 0, -1)):
+            radius = F.avg_pool2d(batch.radius, 2 ** (t - 1)) / 2 ** (t - 1)
+            coefficients = head.lookup(radius, t)
+            if config.coefficients == "unit_sum":
+                coefficients = torch.cat([1 - coefficients[:, 1:].sum(1, keepdim=True), coefficients[:, 1:]], dim=1)
+            operator = BlurOperator(model.atoms, coefficients)
+            terms.append(neumann_terms(operator, blurred[i], config.powers(t)))
+            image = torch.stack(terms[-1][config.scale_images_from :]).sum(0)
+            loss = loss + weights.scale_weights[t] * _prediction(image, sharp[i], weights)
+        image = fuse_scales(terms, expansion=config.expansion)
+        loss = loss + weights.scale_weights[0] * _prediction(image, sharp[-1], weights)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if step % 50 == 0:
+            gain = (psnr(image.detach(), batch.sharp) - psnr(batch.blurred, batch.sharp)).mean()
+            log.info("prefit %d: loss %.5f gain %.3f dB, %.0f s", step, loss, gain, time.monotonic() - started)
+
+
+def _prediction(image: Tensor, sharp: Tensor, weights: LossConfig) -> Tensor:
+    return F.mse_loss(image, sharp) + weights.fdr * fdr(image, sharp, norm=weights.fdr_norm)
+
+
+def _prefit_batches(crops: RenderedCrops, steps: int) -> Iterator[Batch]:
+    """Half-size cuts of the crops: the table needs many radii, not large pictures."""
+    side = max(crops.size // 2, min(crops.size, 64))
+    for step in range(steps):
+        batch = crops.at(step)
+        first = (step % 2) * (crops.size - side)
+        cut = slice(first, first + side)
+        yield Batch(*(x[..., cut, cut].contiguous() for x in (batch.blurred, batch.sharp, batch.radius)))
+
+
+def psnr(image: Tensor, sharp: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of each image of a batch after clipping to [0,1]: (B,)."""
+    error = (image.clamp(0, 1) - sharp).square().flatten(1).mean(dim=1)
+    return -10 * error.clamp(min=1e-10).log10()
+
+
+@torch.no_grad()
+def validate(model: NRKNet, crops: Batch) -> dict[str, float]:
+    """Mean PSNR, gain over the input, and error of the radius map on rendered crops.
+
+    Args:
+        model: put into evaluation mode and back.
+        crops: uint8 pool of `RenderedCrops.render_pool`.
+
+    Returns:
+        psnr and gain_db over all crops, gain_blurred_db over crops whose input scores under 35 dB,
+        sharp_db: PSNR of the output on the other crops, radius_error px and radius_correlation.
+    """
+    training = model.training
+    model.eval()
+    flip = model.config.channel_order == "bgr"
+    before, after, radii, truths = [], [], [], []
+    for i in range(len(crops.blurred)):
+        one = slice(i, i + 1)
+        blurred, sharp = crops.blurred[one].float() / 255, crops.sharp[one].float() / 255
+        output = model(blurred.flip(1) if flip else blurred)
+        image = output.image.flip(1) if flip else output.image
+        before.append(psnr(blurred, sharp))
+        after.append(psnr(image, sharp))
+        radius = output.scales[-1].radius
+        if radius is not None:
+            radii.append(radius.flatten())
+            truths.append(crops.radius[one].float().flatten())
+    model.train(training)
+    start, end = torch.cat(before), torch.cat(after)
+    soft = start < 35
+    scores = {"psnr": end.mean(), "gain_db": (end - start)[soft].mean(), "sharp_db": end[~soft].mean()}
+    if radii:
+        found, truth = torch.cat(radii), torch.cat(truths)
+        scores["radius_error"] = (found - truth).abs().mean()
+        scores["radius_correlation"] = torch.corrcoef(torch.stack([found, truth]))[0, 1]
+    return {name: round(float(value), 4) for name, value in scores.items()}
