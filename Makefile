@@ -17,8 +17,6 @@ INSTALL_CHROMIUM := export DEBIAN_FRONTEND=noninteractive; \
 	apt-get -q update && apt-get -q install -y --no-install-recommends chromium
 SET_UP_BY := pyproject.toml requirements.txt
 
-export MPLBACKEND := Agg
-
 .PHONY: app test browser clean
 
 app: $(VENV)/.app

@@ -100,6 +100,11 @@ def load_photo(file: str) -> Photo:
         raise ImageError(str(error).replace(str(file), Path(file).name)) from error
 
 
+def as_sentence(error: Exception) -> str:
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:].removesuffix('.')}."
+
+
 def show_photo(file: str | None) -> tuple[Any, Any, Any, Any]:
     """Shows the dropped photo and its size, or what is wrong with it, and clears what is left of the last one."""
     hidden = gr.update(value=None, visible=False)
@@ -108,7 +113,7 @@ def show_photo(file: str | None) -> tuple[Any, Any, Any, Any]:
     try:
         photo = load_photo(file)
     except ImageError as error:
-        return hidden, gr.update(value=f"**{error}**", visible=True), None, gr.update(visible=False)
+        return hidden, gr.update(value=f"**{as_sentence(error)}**", visible=True), None, gr.update(visible=False)
     height, width = photo.pixels.shape[:2]
     picture = save_screen_picture(photo, new_folder() / "preview", longest=PREVIEW_SIDE)
     about = f"{width} × {height} pixels ({width * height / 1e6:.1f} megapixels), {8 * photo.pixels.itemsize} bit"
@@ -138,13 +143,15 @@ def deblur(
         progress(0, desc="Loading the model")
         deblurrer = load_deblurrer(model, precision)
         progress(0, desc="Deblurring")
-        analysis = deblurrer.analyze(source.pixels, progress=lambda done: progress(done, desc="Deblurring"))
+        analysis = deblurrer.analyze(
+            source.pixels, details=False, progress=lambda done: progress(done, desc="Deblurring")
+        )
         progress(1, desc="Writing the results")
         return write_results(Path(photo), source, analysis)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise gr.Error("There is not enough memory for a photo of this size.", print_exception=False) from error
     except ValueError as error:  # ImageError is one
-        raise gr.Error(str(error), print_exception=False) from error
+        raise gr.Error(as_sentence(error), print_exception=False) from error
 
 
 def write_results(name: Path, source: Photo, analysis: Analysis) -> tuple[tuple[Path, Path], Path, Path]:

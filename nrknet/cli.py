@@ -1,7 +1,6 @@
 """The command line: options in, calls to the library, sentences out. Imports nothing heavy before a command runs."""
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -194,15 +193,15 @@ def _deblur_each(jobs: "Sequence[Job]", deblurrer: "Deblurrer") -> int:
     layout = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
     with tqdm(total=len(jobs), disable=not watched, bar_format=layout, file=sys.stderr) as bar:
 
-        def advance(position: float) -> None:
-            bar.n = position
+        def advance(part: float) -> None:
+            bar.n = num_done + part
             bar.refresh()
 
-        for i, job in enumerate(jobs):
-            bar.set_description_str(f"{job.source.name} ({i + 1} of {len(jobs)})")
+        for num_done, job in enumerate(jobs):
+            bar.set_description_str(f"{job.source.name} ({num_done + 1} of {len(jobs)})")
             try:
                 job.target.parent.mkdir(parents=True, exist_ok=True)
-                restore_file(deblurrer, job.source, job.target, progress=lambda part, i=i: advance(i + part))
+                restore_file(deblurrer, job.source, job.target, progress=advance)
             except Exception as error:
                 failed += 1
                 reason = _reason(error)
@@ -211,7 +210,7 @@ def _deblur_each(jobs: "Sequence[Job]", deblurrer: "Deblurrer") -> int:
             else:
                 if not watched:
                     print(f"{job.source} -> {job.target}", file=sys.stderr)
-            advance(i + 1)
+            advance(1)
     return failed
 
 
@@ -283,33 +282,38 @@ def _evaluate(args: argparse.Namespace) -> int:
         if args.json.is_dir():
             raise UsageError(f"{args.json}: is a folder, not a file")
         _check_folder(args.json.parent)
-    from nrknet.evaluate import evaluate, pairs_from_folder
+    from tqdm import tqdm
+
+    from nrknet.evaluate import PROTOCOLS, evaluate, pairs_from_folder
 
     try:
-        pairs = pairs_from_folder(args.root)
+        pairs = pairs_from_folder(args.root)[: args.limit]
     except (ValueError, OSError) as error:
         raise UsageError(_reason(error)) from error
-    scores = evaluate(_load(args), pairs[: args.limit])
+    deblurrer = _load(args)
+    with tqdm(total=len(pairs), disable=not sys.stderr.isatty(), unit="photo", file=sys.stderr) as bar:
+        scores = evaluate(deblurrer, pairs, model_name=args.model, on_image=lambda _: bar.update())
     print(_table(scores))
+    print(f"{scores.protocol}: {PROTOCOLS[scores.protocol]}")
     if args.json is not None:
-        text = scores.to_json()
-        args.json.write_text(text if isinstance(text, str) else json.dumps(text, indent=2), encoding="utf-8")
+        args.json.write_text(scores.to_json(), encoding="utf-8")
     return OK
 
 
 def _table(scores: "Scores") -> str:
-    """One line per image and one for the mean, in columns."""
-    keys = list(scores.mean)
-    rows = [["image", *keys]]
+    """One line per photo and one for the mean, in columns."""
+    mean = scores.mean
+    rows = [["photo", *mean]]
     for image in scores.images:
-        rows.append([str(image.get("name", "")), *(_number(image.get(key)) for key in keys)])
-    rows.append(["mean", *(_number(scores.mean[key]) for key in keys)])
+        before = {f"{name}_input": value for name, value in image.before.items()}
+        values = {**before, **image.after, "seconds": image.seconds}
+        rows.append([image.name, *(_number(values.get(name)) for name in mean)])
+    rows.append(["mean", *(_number(value) for value in mean.values())])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    ]
-    return "\n".join(lines)
+    return "\n".join(
+        "  ".join([name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))])
+        for name, *cells in rows
+    )
 
 
 def _number(value: float | None) -> str:

@@ -136,7 +136,8 @@ def read_photo(path: str | os.PathLike[str], *, max_pixels: int = 200_000_000) -
             decoded = _DECODERS[image_format](file, max_pixels)
         return _assemble(decoded, image_format)
     except Exception as error:  # decoders raise nearly anything on damaged data
-        raise ImageError(f"Cannot read {path}: {_reason(error, 'the file is damaged or incomplete')}.") from error
+        reason = _reason(error, "the file is damaged, incomplete or of an unusual kind")
+        raise ImageError(f"Cannot read {path}: {reason}.") from error
 
 
 def write_photo(path: str | os.PathLike[str], photo: Photo, *, quality: int = 95) -> None:
@@ -215,17 +216,26 @@ def _assemble(decoded: _Decoded, image_format: str) -> Photo:
     """Turn decoded samples upright and split them into colour and alpha."""
     orientation, exif = _reset_orientation(decoded.exif) if decoded.exif else (1, None)
     samples, dpi = decoded.samples, _valid_dpi(decoded.dpi)
-    if orientation >= 5:
-        samples, dpi = samples.swapaxes(0, 1), dpi and dpi[::-1]
-    if orientation in (3, 4, 7, 8):
-        samples = samples[::-1]
-    if orientation in (2, 3, 6, 7):
-        samples = samples[:, ::-1]
+    if orientation > 1:
+        samples, dpi = _turn(samples, orientation), dpi[::-1] if dpi and orientation >= 5 else dpi
     num_channels = samples.shape[2]
     is_gray = num_channels <= 2
     pixels = np.repeat(samples[..., :1], 3, axis=2) if is_gray else np.ascontiguousarray(samples[..., :3])
     alpha = np.ascontiguousarray(samples[..., -1]) if num_channels in (2, 4) else None
     return Photo(pixels, alpha, is_gray, decoded.icc_profile or None, exif, dpi, image_format)
+
+
+def _turn(samples: Array, orientation: int) -> Array:
+    """Return stored samples (H, W, C) as they are to be seen, by the EXIF orientation."""
+    whole = np.ascontiguousarray(samples).view(f"V{samples.shape[2] * samples.itemsize}")[..., 0]
+    if orientation >= 5:
+        whole = whole.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        whole = whole[::-1]
+    if orientation in (2, 3, 6, 7):
+        whole = whole[:, ::-1]
+    # Moving pixels as opaque items takes less than half the time of moving each channel.
+    return np.ascontiguousarray(whole)[..., None].view(samples.dtype)
 
 
 def _valid_dpi(dpi: Any) -> tuple[float, float] | None:
@@ -282,7 +292,8 @@ def _decode_png(file: IO[bytes], max_pixels: int) -> _Decoded:
 
 def _png_chunks(data: bytes) -> dict[bytes, bytes]:
     """Return the header and metadata chunks of a PNG, having seen that it goes on to its end marker."""
-    chunks, position = {}, len(_PNG_SIGNATURE)
+    chunks: dict[bytes, bytes] = {}
+    position = len(_PNG_SIGNATURE)
     while position + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, position)
         name = data[position + 4 : position + 8]
@@ -404,7 +415,7 @@ def _descriptive_tags(exif: Image.Exif) -> dict[int, Any]:
 
 
 def _decode_with_pillow(reader: type[ImageFile.ImageFile]) -> Callable[[IO[bytes], int], _Decoded]:
-    """Return a decoder that uses one of Pillow's; not Image.open, whose own size limit is global and lower than ours."""
+    """Return a decoder that uses one of Pillow's; not Image.open, whose size limit is global and lower than ours."""
 
     def decode(file: IO[bytes], max_pixels: int) -> _Decoded:
         data = file.read()
@@ -478,11 +489,12 @@ def _samples(photo: Photo) -> Array:
 
 def _encode_with_pillow(image_format: str) -> Callable[[IO[bytes], Photo, int], None]:
     """Return an encoder that uses Pillow's: JPEG without chroma subsampling, WebP with colours under transparency."""
-    options = {"JPEG": {"subsampling": 0}, "WEBP": {"exact": True}}[image_format]
+    every_option: dict[str, dict[str, Any]] = {"JPEG": {"subsampling": 0}, "WEBP": {"exact": True}}
+    options = every_option[image_format]
 
     def encode(file: IO[bytes], photo: Photo, quality: int) -> None:
         samples = _samples(photo)
-        metadata = {"icc_profile": photo.icc_profile, "exif": photo.exif, "dpi": photo.dpi}
+        metadata: dict[str, Any] = {"icc_profile": photo.icc_profile, "exif": photo.exif, "dpi": photo.dpi}
         known = {key: value for key, value in metadata.items() if value is not None}
         image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
         image.save(file, image_format, quality=quality, **options, **known)
@@ -494,7 +506,9 @@ def _encode_png(file: IO[bytes], photo: Photo, _quality: int) -> None:
     """Encode the pixels with libpng and put the metadata chunks behind the header, where the standard wants them."""
     import imagecodecs
 
-    encoded = memoryview(imagecodecs.png_encode(np.ascontiguousarray(_samples(photo))))
+    samples = _samples(photo)
+    samples = samples.ravel().reshape(samples.shape)  # the codec wants canonical strides, even along sides of 1
+    encoded = memoryview(imagecodecs.png_encode(samples))
     header_end = len(_PNG_SIGNATURE) + 12 + 13
     file.write(encoded[:header_end])
     if photo.icc_profile:
@@ -511,7 +525,7 @@ def _png_chunk(name: bytes, content: bytes) -> bytes:
 
 
 def _encode_tiff(file: IO[bytes], photo: Photo, _quality: int) -> None:
-    """Encode deflated strips with horizontal differences; libraries write 16-bit colour or EXIF directories, not both."""
+    """Encode deflated strips of horizontal differences; no library writes both 16-bit colour and EXIF directories."""
     samples = _samples(photo)
     height, width, num_samples = samples.shape
     num_rows = max(1, (1 << 20) // (width * num_samples))

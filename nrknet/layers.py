@@ -135,7 +135,7 @@ class RadiusHead(nn.Module):
     """Coefficients from a posterior over blur radii: sum_r p(r) table_t[r], plus a learned per-pixel residual.
 
     Term 1 of the series is linear in the coefficients, so the posterior-weighted table gives the posterior mean of
-    the per-radius restorations. All weights start at zero: D is the identity until trained.
+    the per-radius restorations. Table and residual start at zero: D is the identity until trained.
 
     Args:
         config: uses radii, num_scales, stem, widths, hidden_channels.
@@ -148,7 +148,8 @@ class RadiusHead(nn.Module):
         channels = config.widths[0] + config.hidden_channels
         self.stem = config.stem
         self.register_buffer("radii", torch.tensor(config.radii, dtype=torch.float32), persistent=False)
-        self.table = nn.Parameter(torch.zeros(config.num_scales, len(config.radii), config.num_coefficients))
+        # radius 0 always looks up the identity, so the table starts at the second radius
+        self.table = nn.Parameter(torch.zeros(config.num_scales, len(config.radii) - 1, config.num_coefficients))
         self.posterior = nn.Conv2d(channels, len(config.radii), 1)
         self.residual = nn.Conv2d(channels, config.num_coefficients * config.stem**2, 3, padding=1)
         for module in (self.posterior, self.residual):
@@ -160,9 +161,15 @@ class RadiusHead(nn.Module):
         """Features (B,C,h,w), hidden (B,H,h,w) at scale t -> coefficients (B,K,stem h,stem w), logits (B,R,h,w)."""
         joint = torch.cat([features, hidden], dim=1)
         logits = self.posterior(joint)
-        looked_up = F.conv2d(logits.softmax(dim=1), self.table[scale - 1].t()[:, :, None, None].to(logits.dtype))
+        looked_up = self._look_up(logits.softmax(dim=1), scale)
         residual = F.pixel_shuffle(self.residual(joint), self.stem)
         return upsample(looked_up, self.stem) + residual, logits
+
+    def _look_up(self, weights: Tensor, scale: int) -> Tensor:
+        """Table entries weighted over the radii: (B,R,h,w) weights -> (B,K,h,w); radius 0 is the delta alone."""
+        table = self.table[scale - 1].to(weights.dtype)
+        delta = F.one_hot(torch.zeros((), dtype=torch.long, device=table.device), table.shape[1]).to(table.dtype)
+        return F.conv2d(weights[:, 1:], table.t()[:, :, None, None], bias=delta)
 
     def expected_radius(self, logits: Tensor) -> Tensor:
         """(B,R,h,w) logits -> (B,1,stem h,stem w) posterior mean radius in pixels of the scale."""
@@ -171,8 +178,7 @@ class RadiusHead(nn.Module):
 
     def lookup(self, radius: Tensor, scale: int) -> Tensor:
         """Coefficients for known radii by linear interpolation in the table: (B,1,h,w) px -> (B,K,h,w)."""
-        weights = radius_weights(radius, self.radii)
-        return F.conv2d(weights, self.table[scale - 1].t()[:, :, None, None])
+        return self._look_up(radius_weights(radius, self.radii), scale)
 
 
 HEADS: dict[str, type[GatedHead] | type[RadiusHead]] = {"gated": GatedHead, "radius": RadiusHead}

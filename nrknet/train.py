@@ -303,7 +303,7 @@ def prefit_table(model: NRKNet, crops: RenderedCrops, *, steps: int, weights: Lo
         schedule.step()
         if step % 50 == 0:
             gain = (psnr(image.detach(), batch.sharp) - psnr(batch.blurred, batch.sharp)).mean()
-            log.info("prefit %d: loss %.5f gain %.3f dB, %.0f s", step, loss, gain, time.monotonic() - started)
+            log.info("prefit %d: loss %.5f gain %.3f dB, %.0f s", step, loss.item(), gain.item(), time.monotonic() - started)
 
 
 def _prediction(image: Tensor, sharp: Tensor, weights: LossConfig) -> Tensor:

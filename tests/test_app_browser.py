@@ -1,11 +1,13 @@
 """The web application, used as a photographer uses it: in a browser."""
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from PIL import Image
 from skimage.data import data_dir
@@ -14,6 +16,7 @@ pytest.importorskip("gradio", reason="the web application needs gradio")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
 
 import app  # noqa: E402
+from nrknet import Analysis  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
@@ -143,6 +146,33 @@ def test_broken_photo_is_named_at_once_and_leaves_no_preview(browser: Any, url: 
     visit.page.get_by_text("Cannot read broken.png").wait_for()
     assert not visit.page.get_by_text("Preview").is_visible()
     assert not visit.is_wider_than_the_screen
+
+
+class SlowDeblurrer:
+    """Takes two seconds, in ten steps."""
+
+    def analyze(self, image: np.ndarray, *, details: bool, progress: Callable[[float], None]) -> Analysis:
+        for step in range(10):
+            time.sleep(0.2)
+            progress((step + 1) / 10)
+        return Analysis(image, np.ones(image.shape[:2], np.float32), None, None, np.ones((1, 1, 1, 1), np.float32))
+
+
+def test_progress_is_shown_and_the_next_photo_keeps_the_result_away(
+    browser: Any, url: str, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "load_deblurrer", lambda model, precision: SlowDeblurrer())
+    visit = Visit(browser, url, PHONE)
+    visit.drop(photo)
+    visit.wait_for_preview()
+    visit.button.click()
+    bar = visit.page.get_by_text("Deblurring - ")
+    bar.wait_for()
+    sync_api.expect(bar).to_be_in_viewport()
+    visit.page.locator("#examples button").first.click()
+    visit.page.get_by_text("451 × 300 pixels").wait_for()
+    visit.page.wait_for_timeout(4 * SECONDS)
+    assert not visit.download.is_visible()
 
 
 def test_next_photo_clears_the_result_of_the_last_one(browser: Any, url: str, photo: Path) -> None:

@@ -9,15 +9,13 @@ from skimage import data
 from nrknet.defocus import (
     DefocusConfig,
     Defocused,
-    _Aperture,
     _compose,
     _Layer,
     defocus_kernel,
-    linear_to_srgb,
     render_defocus,
     render_scene,
-    srgb_to_linear,
 )
+from nrknet.lens import Aperture, linear_to_srgb, srgb_to_linear
 
 SHAPES = [
     {},
@@ -165,7 +163,7 @@ def edge_scene(front_radius: float, back_radius: float) -> tuple[torch.Tensor, t
     alpha[..., 32:] = 1
     back = _Layer(torch.zeros(3, 64, 64), torch.ones(size), torch.full(size, back_radius))
     front = _Layer(torch.ones(3, 64, 64), alpha, torch.full(size, front_radius))
-    out, truth, radius = _compose([back, front], _Aperture(0.0))
+    out, truth, radius = _compose([back, front], Aperture(0.0))
     return out[0, 32], radius[0, 32], truth[0, 32]
 
 
