@@ -81,7 +81,7 @@ def palette() -> NDArray[np.uint8]:
 
 def _scale(width: int, top: int, clipped: bool) -> Image.Image:
     """A strip `width` pixels wide: the colours, and under them the radii they stand for."""
-    size = width // 34
+    size = width // 30
     font = ImageFont.load_default(size)
     strip = Image.new("RGB", (width, round(4.2 * size)), BACKGROUND)
     bar = Image.fromarray(palette()[None]).resize((width - 2 * size, size), Image.Resampling.BILINEAR)

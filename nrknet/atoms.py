@@ -145,7 +145,7 @@ class RecursiveAtoms(SeparableAtoms):
 
     def taps(self) -> Tensor:
         """(J, sets, 3) the taps a_j: softmax over the three, so positive with unit sum."""
-        logits = self.logits
+        logits: Tensor = self.logits
         if self.symmetric:
             logits = torch.cat([logits, logits[..., :1]], dim=-1)
         return logits.softmax(dim=-1)

@@ -6,6 +6,7 @@ from typing import Any
 ATOM_KINDS = ("recursive", "nonrecursive", "nonseparable", "gaussian")
 MAX_ATOMS = 64
 MAX_WIDTH = 512
+MAX_RADIUS = 1000
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,8 @@ class NRKNetConfig:
                 raise ValueError(f"head='gated' needs memory_channels = {self.num_coefficients}, got {gates}")
             return
         increasing = all(a < b for a, b in zip(self.radii, self.radii[1:], strict=False))
-        if not 2 <= len(self.radii) <= 256 or self.radii[0] != 0 or not increasing:
-            raise ValueError(f"radii must be 2 to 256 increasing numbers starting at 0, got {self.radii!r}")
+        if not 2 <= len(self.radii) <= 256 or self.radii[0] != 0 or not increasing or self.radii[-1] > MAX_RADIUS:
+            raise ValueError(f"radii must be 2 to 256 increasing numbers from 0 to {MAX_RADIUS}, got {self.radii!r}")
 
     @property
     def num_coefficients(self) -> int:
@@ -149,6 +150,8 @@ class NRKNetConfig:
         Raises:
             ValueError: an unknown key, or a value out of range.
         """
+        if not isinstance(values, dict):
+            raise ValueError(f"a configuration must be a dictionary, got {type(values).__name__}")
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
@@ -158,7 +161,7 @@ class NRKNetConfig:
 
 def _one_of(config: NRKNetConfig, name: str, allowed: tuple[Any, ...]) -> None:
     value = getattr(config, name)
-    if value not in allowed or isinstance(value, bool) != isinstance(allowed[0], bool):
+    if type(value) is not type(allowed[0]) or value not in allowed:
         raise ValueError(f"{name} must be one of {list(allowed)}, got {value!r}")
 
 

@@ -1,13 +1,12 @@
 """Training data: sharp photos, cropped, augmented and defocused by the renderer in pools that a seed decides."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from nrknet.defocus import DefocusConfig, render_scene
@@ -55,7 +54,7 @@ class SharpPhotos:
             try:
                 with Image.open(path) as photo:
                     pixels = np.array(photo.convert("RGB"))
-            except (OSError, UnidentifiedImageError, ValueError) as error:
+            except (OSError, ValueError, Image.DecompressionBombError) as error:
                 raise ValueError(f"{path} cannot be read as a photo: {error}") from error
             if min(pixels.shape[:2]) >= least_side:
                 self.paths.append(path)
@@ -117,13 +116,6 @@ class RenderedCrops:
         """Training steps served by one pool."""
         return self.pool * self.reuse // self.batch
 
-    def batches(self, first_step: int) -> Iterator[Batch]:
-        """Endless batches from a step on."""
-        step = first_step
-        while True:
-            yield self.at(step)
-            step += 1
-
     def at(self, step: int) -> Batch:
         """The batch of one step."""
         number, within = divmod(step, self.steps_per_pool)
@@ -140,7 +132,7 @@ class RenderedCrops:
     def render_pool(self, number: int) -> Batch:
         """Pool number `number`: uint8 blurred and sharp crops and half-precision radii, on the device."""
         chance = np.random.default_rng((self.seed, 1, number))
-        generator = torch.Generator(device=self.device).manual_seed(int(chance.integers(2**62)))
+        generator = torch.Generator().manual_seed(int(chance.integers(2**62)))
         parts = []
         for _ in range(0, self.pool, 4):
             crops = torch.stack([self._sharp_crop(chance) for _ in range(4)]).to(self.device)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nrknet.imageio import read_photo, write_photo
 from nrknet.model import MIN_SIZE, NRKNet, NRKNetOutput, ScaleOutput
-from nrknet.weights import bundled_models, load_model
+from nrknet.weights import bundled_models, load_model, pick_device
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 Progress = Callable[[float], None]
@@ -36,7 +36,7 @@ class Analysis:
         defocus_map: (H,W) float32 blur radius in pixels.
         coefficients: per scale, coarse -> fine, (K,h,w) float32 maps Gamma_{j,t}; None for photos over 4 megapixels.
         terms: per scale, coarse -> fine, tuples of (h,w,3) float32 terms (I - D_t)^k Y_t, k = 0..power; None likewise.
-        atoms: (K,1 or 3,S,S) float32 the atom kernels A_j, the delta first.
+        atoms: (K,1 or 3,S,S) float32 the atom kernels A_j, the delta first; one set for all colours, or R, G, B.
     """
 
     image: Pixels
@@ -85,8 +85,8 @@ class Deblurrer:
             model = next(iter(bundled_models()), model)
         self.model = (model if isinstance(model, NRKNet) else load_model(model, device=device)).eval()
         if isinstance(model, NRKNet) and device != "auto":
-            self.model.to(device)
-        self.model.requires_grad_(False).to(memory_format=torch.channels_last)
+            self.model.to(pick_device(device))
+        self.model.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = next(self.model.parameters()).device
         self.precision = precision
         self.tile = self._automatic_tile() if tile == "auto" else int(tile)
@@ -127,12 +127,13 @@ class Deblurrer:
         """
         restored, radius = self._run(image, progress)
         coefficients = terms = None
+        flip = self.model.config.channel_order == "bgr"
         if details and image.shape[0] * image.shape[1] <= DETAIL_PIXELS:
             scales = self._network(_to_tensor(image)).scales
-            flip = self.model.config.channel_order == "bgr"
             coefficients = tuple(s.coefficients[0].float().cpu().numpy() for s in scales)
             terms = tuple(tuple(_to_array(t[0], flip) for t in s.terms) for s in scales)
-        atoms = self.model.atoms.kernels().float().cpu().numpy()
+        kernels = self.model.atoms.kernels().float().cpu()
+        atoms = (kernels.flip(1) if flip else kernels).numpy()
         return Analysis(restored, radius, coefficients, terms, atoms)
 
     @torch.inference_mode()
@@ -232,10 +233,11 @@ def _spans(size: int, tile: int, multiple: int) -> list[_Span]:
     starts = list(range(0, size - tile, step))
     last = -(-(size - tile) // multiple) * multiple
     starts.append(max(last, starts[-1] + multiple))
-    spans = []
+    spans: list[_Span] = []
     for i, start in enumerate(starts):
         stop = size if i == len(starts) - 1 else start + tile
-        first = 0 if i == 0 else start + CONTEXT
+        # a last tile that starts less than a SEAM after its neighbour waits for that one's first seam to end
+        first = 0 if i == 0 else max(start + CONTEXT, spans[-1].first + SEAM)
         spans.append(_Span(start, stop, first, stop))
     return [s._replace(last=spans[i + 1].first + SEAM) if i + 1 < len(spans) else s for i, s in enumerate(spans)]
 

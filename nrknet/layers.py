@@ -15,7 +15,13 @@ State = tuple[Tensor, Tensor]
 def conv(channels_in: int, channels_out: int, *, kernel: int = 3, stride: int = 1, padding: str) -> nn.Conv2d:
     """A bias-free convolution that keeps the size (or halves it with stride 2)."""
     return nn.Conv2d(
-        channels_in, channels_out, kernel, stride, padding=kernel // 2, padding_mode=padding, bias=False
+        channels_in,
+        channels_out,
+        kernel,
+        stride,
+        padding=kernel // 2,
+        padding_mode=padding,  # type: ignore[arg-type]  # newer PyTorch lists the modes; the configuration has checked
+        bias=False,
     )
 
 
@@ -152,10 +158,9 @@ class RadiusHead(nn.Module):
         self.table = nn.Parameter(torch.zeros(config.num_scales, len(config.radii) - 1, config.num_coefficients))
         self.posterior = nn.Conv2d(channels, len(config.radii), 1)
         self.residual = nn.Conv2d(channels, config.num_coefficients * config.stem**2, 3, padding=1)
-        for module in (self.posterior, self.residual):
-            nn.init.zeros_(module.weight)
-            nn.init.zeros_(module.bias)
-        nn.init.constant_(self.posterior.bias[:1], 3.0)
+        for parameter in (*self.posterior.parameters(), *self.residual.parameters()):
+            nn.init.zeros_(parameter)
+        nn.init.constant_(self.posterior.get_parameter("bias")[:1], 3.0)
 
     def forward(self, features: Tensor, hidden: Tensor, scale: int) -> tuple[Tensor, Tensor]:
         """Features (B,C,h,w), hidden (B,H,h,w) at scale t -> coefficients (B,K,stem h,stem w), logits (B,R,h,w)."""

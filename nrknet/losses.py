@@ -1,5 +1,6 @@
 """The training loss: Eq. 12 as a sum of named terms (Eq. 13, 14), and the radius term of our own presets."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -33,8 +34,9 @@ class LossConfig:
     def __post_init__(self) -> None:
         if self.fdr_norm not in ("backward", "ortho"):
             raise ValueError(f"fdr_norm must be 'backward' or 'ortho', got {self.fdr_norm!r}")
-        if not self.scale_weights or min(*self.scale_weights, self.fdr, self.reblur, self.radius) < 0:
-            raise ValueError(f"loss weights must not be negative, got {self}")
+        weights = (*self.scale_weights, self.fdr, self.reblur, self.radius)
+        if not self.scale_weights or not all(0 <= weight < math.inf for weight in weights):
+            raise ValueError(f"loss weights must be numbers from 0, and scale_weights not empty, got {self}")
 
 
 def mse(predicted: Tensor, sharp: Tensor) -> Tensor:
@@ -81,7 +83,7 @@ def total_loss(
 
     Args:
         output: the network's output for the blurred batch.
-        sharp: (B,3,H,W) X; H and W divide by the network's size multiple.
+        sharp: (B,3,H,W) X; H and W divide by the network's size multiple and are at least twice as large.
         config: the network's configuration (pyramid and number of scales).
         weights: the weights of the terms.
         radius: (B,1,H,W) true radius in pixels, for the radius term.

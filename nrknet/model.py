@@ -1,7 +1,8 @@
 """NRKNet: estimates D_t at every scale and fuses the truncated Neumann series across scales (Eq. 10, Fig. 1)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from nrknet.atoms import ATOM_BANKS
 from nrknet.config import NRKNetConfig
+from nrknet.folder import check_state, download_folder, read_folder, write_folder
 from nrknet.layers import EVIDENCE_BANDS, HEADS, MEMORY_CELLS, RadiusHead, State, UNet, blur_evidence, upsample
 from nrknet.neumann import BlurOperator, LearnedFusion, fuse_scales, neumann_terms, pyramid
 
@@ -50,7 +52,6 @@ class NRKNetOutput:
 class NRKNet(
     nn.Module,
     PyTorchModelHubMixin,
-    coders={NRKNetConfig: (lambda c: c.to_dict(), lambda d: NRKNetConfig.from_dict(d))},
     library_name="nrknet",
     tags=["image-to-image", "deblurring", "defocus-deblurring"],
     license="mit",
@@ -63,8 +64,6 @@ class NRKNet(
 
     def __init__(self, config: NRKNetConfig) -> None:
         super().__init__()
-        if isinstance(config, dict):
-            config = NRKNetConfig.from_dict(config)
         self.config = config
         self.atoms = ATOM_BANKS[config.atoms](config)
         channels = 3 * config.stem**2 + (EVIDENCE_BANDS if config.evidence else 0)
@@ -79,6 +78,38 @@ class NRKNet(
         for module in self.unet.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                 nn.init.xavier_uniform_(module.weight)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> "NRKNet":
+        """Build from config.json and model.safetensors, strictly: on the CPU, in float32, in evaluation mode.
+
+        Raises:
+            ValueError: a file is missing or broken, or the weights do not fit the configuration.
+        """
+        config, tensors = read_folder(folder)
+        model = cls(config)
+        check_state(tensors, model.state_dict(), source=str(folder))
+        model.load_state_dict(tensors)
+        return model.eval()
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Let the mixin's `save_pretrained` and `push_to_hub` write what `load_model` reads."""
+        write_folder(save_directory, self.config, self.state_dict())
+
+    @classmethod
+    def _from_pretrained(  # type: ignore[no-untyped-def, override]
+        cls, *, model_id: str, map_location: str = "cpu", config: object = None, **options: Any
+    ) -> "NRKNet":
+        """Let the mixin's `from_pretrained` load as strictly as `load_model` does.
+
+        The mixin's own loading accepts missing parameters, and the `config` that it hands over has lost the keys
+        that it did not know: the file is read again.
+        """
+        folder = Path(model_id) if Path(model_id).is_dir() else download_folder(model_id, **options)
+        model = cls.from_folder(folder)
+        if config is not None and config != model.config:
+            raise ValueError(f"{model_id}: the configuration is read from its config.json and cannot be replaced")
+        return model.to(map_location)
 
     def forward(self, blurred: Tensor) -> NRKNetOutput:
         """Deblur.

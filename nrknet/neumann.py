@@ -65,7 +65,9 @@ class BlurOperator:
         return total
 
 
-def neumann_terms(operator: BlurOperator, blurred: Tensor, power: int, *, responses: Tensor | None = None) -> list[Tensor]:
+def neumann_terms(
+    operator: BlurOperator, blurred: Tensor, power: int, *, responses: Tensor | None = None
+) -> list[Tensor]:
     """The terms (I - D)^k Y for k = 0..power, each from the last (Eq. 7): t_0 = Y, t_{k+1} = t_k - D t_k.
 
     Args:

@@ -7,8 +7,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -107,8 +108,11 @@ def train(
         ValueError: unknown names, no budget, unusable data, or a checkpoint of another network or recipe.
         FloatingPointError: the loss stopped being finite.
     """
-    if (steps is None) == (minutes is None):
+    budget = minutes if steps is None else steps
+    if budget is None or (steps is not None and minutes is not None):
         raise ValueError("give a budget: either steps or minutes")
+    if not budget > 0:
+        raise ValueError(f"the budget of steps or minutes must be above 0, got {budget}")
     if recipe not in RECIPES:
         raise ValueError(f"unknown recipe {recipe!r}; known: {', '.join(RECIPES)}")
     config = named_config(preset, variant=variant)
@@ -135,18 +139,25 @@ class Trainer:
         )
         # the validation set is the same for every seed, recipe budget and network of this crop size
         count = min(NUM_VALIDATION, 4 * len(held_out))
-        self.validation = RenderedCrops(held_out, batch=1, pool=count, reuse=1, seed=12345, **crops).render_pool(0)
+        self._held_out = RenderedCrops(held_out, batch=1, pool=count, reuse=1, seed=12345, **crops)
         torch.manual_seed(seed)
-        self.model = NRKNet(config).to(device, memory_format=torch.channels_last)
+        self.model = NRKNet(config).to(device)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
         self.optimiser = torch.optim.Adam(self._parameters(), lr=recipe.rate)
         self.step, self.seconds, self.best = 0, 0.0, -math.inf
+        self.validated = -1  # the step whose weights were validated last
         out.mkdir(parents=True, exist_ok=True)
 
     def _parameters(self) -> list[nn.Parameter]:
         """What training changes: the atoms only where the recipe goes on training them after pre-fitting."""
         self.model.atoms.requires_grad_(self.recipe.train_atoms or not self._prefits)
         return [p for p in self.model.parameters() if p.requires_grad]
+
+    @cached_property
+    def validation(self) -> Batch:
+        """Crops of the held-out photos."""
+        return self._held_out.render_pool(0)
 
     @property
     def _prefits(self) -> bool:
@@ -159,23 +170,25 @@ class Trainer:
     def run(
         self, *, steps: int | None, minutes: float | None, on_step: Callable[[dict[str, float]], None] | None = None
     ) -> None:
-        """Train until the budget is spent, validating and saving on the way."""
+        """Train until the budget is spent, validating and saving on the way; nothing when it is spent already."""
+
+        def progress() -> float:
+            return self.step / steps if steps else self.seconds / (60 * (minutes or 1))
+
         if self.step == 0 and self._prefits:
             prefit_table(self.model, self.crops, steps=self.recipe.prefit_steps, weights=self.recipe.loss)
             self._parameters()
             self.ema.module.load_state_dict(self.model.state_dict())
         saved = validated = last = time.monotonic()
         self.model.train()
-        for batch in self.crops.batches(self.step):
-            progress = self.step / steps if steps else self.seconds / (60 * (minutes or 1))
-            if progress >= 1:
-                break
-            record = self._train_step(batch.to(self.device, flip_colours=self._flip), progress)
+        while progress() < 1:
+            batch = self.crops.at(self.step)
+            record = self._train_step(batch.to(self.device, flip_colours=self._flip), progress())
             now = time.monotonic()
             self.seconds += now - last
             last = now
             if on_step is not None:
-                on_step({**record, "step": self.step, "progress": min(progress, 1.0), "seconds": self.seconds})
+                on_step({**record, "step": self.step, "progress": min(progress(), 1.0), "seconds": self.seconds})
             if self.step % 50 == 0:
                 self._write_log({"step": self.step, "seconds": round(self.seconds, 1), **record})
             if now - validated > self.recipe.validate_every:
@@ -184,7 +197,8 @@ class Trainer:
             elif now - saved > self.recipe.save_every:
                 self.save()
                 saved = time.monotonic()
-        self._validate_and_keep()
+        if self.validated != self.step:
+            self._validate_and_keep()
 
     def _train_step(self, batch: Batch, progress: float) -> dict[str, float]:
         recipe = self.recipe
@@ -205,6 +219,8 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(f"the gradient is {norm.item()} at step {self.step}; the last checkpoint is kept")
         self.optimiser.step()
         self.step += 1
         self.ema.update_parameters(self.model)
@@ -219,13 +235,15 @@ class Trainer:
 
     def _validate_and_keep(self) -> None:
         """Validate the averaged weights; export them when they are the best so far; save."""
-        scores = validate(self.ema.module, self.validation)
+        averaged = cast(NRKNet, self.ema.module)
+        scores = validate(averaged, self.validation)
         log.info("step %d, %.0f s: %s", self.step, self.seconds, scores)
         self._write_log({"step": self.step, "seconds": round(self.seconds, 1), "validation": scores})
         if scores["gain_db"] > self.best:
             self.best = scores["gain_db"]
             note = {"step": self.step, "seconds": round(self.seconds), "validation": scores}
-            save_model(self.ema.module, self.out / "model", training=note)
+            save_model(averaged, self.out / "model", training=note)
+        self.validated = self.step
         self.save()
 
     def save(self) -> None:
@@ -236,7 +254,13 @@ class Trainer:
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "position": {"step": self.step, "seconds": self.seconds, "best": self.best, "seed": self.seed},
+            "position": {
+                "step": self.step,
+                "seconds": self.seconds,
+                "best": self.best,
+                "validated": self.validated,
+                "seed": self.seed,
+            },
         }
         part = self.out / "checkpoint.pt.part"
         torch.save(state, part)
@@ -261,6 +285,7 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         position = state["position"]
         self.step, self.seconds, self.best = position["step"], position["seconds"], position["best"]
+        self.validated = position.get("validated", -1)
         return True
 
     def export(self) -> Path:
@@ -303,7 +328,8 @@ def prefit_table(model: NRKNet, crops: RenderedCrops, *, steps: int, weights: Lo
         schedule.step()
         if step % 50 == 0:
             gain = (psnr(image.detach(), batch.sharp) - psnr(batch.blurred, batch.sharp)).mean()
-            log.info("prefit %d: loss %.5f gain %.3f dB, %.0f s", step, loss.item(), gain.item(), time.monotonic() - started)
+            seconds = time.monotonic() - started
+            log.info("prefit %d: loss %.5f gain %.3f dB, %.0f s", step, loss.item(), gain.item(), seconds)
 
 
 def _prediction(image: Tensor, sharp: Tensor, weights: LossConfig) -> Tensor:
@@ -335,8 +361,9 @@ def validate(model: NRKNet, crops: Batch) -> dict[str, float]:
         crops: uint8 pool of `RenderedCrops.render_pool`.
 
     Returns:
-        psnr and gain_db over all crops, gain_blurred_db over crops whose input scores under 35 dB,
-        sharp_db: PSNR of the output on the other crops, radius_error px and radius_correlation.
+        psnr of the output over all crops; gain_db over crops whose input scores under 35 dB (over all where none
+        does); sharp_db: PSNR of the output on the other crops, where there are any; with a radius head also
+        radius_error px and radius_correlation, the latter where both maps vary.
     """
     training = model.training
     model.eval()
@@ -356,9 +383,12 @@ def validate(model: NRKNet, crops: Batch) -> dict[str, float]:
     model.train(training)
     start, end = torch.cat(before), torch.cat(after)
     soft = start < 35
-    scores = {"psnr": end.mean(), "gain_db": (end - start)[soft].mean(), "sharp_db": end[~soft].mean()}
+    scores = {"psnr": end.mean(), "gain_db": (end - start)[soft if bool(soft.any()) else ~soft].mean()}
+    if not bool(soft.all()):
+        scores["sharp_db"] = end[~soft].mean()
     if radii:
         found, truth = torch.cat(radii), torch.cat(truths)
         scores["radius_error"] = (found - truth).abs().mean()
-        scores["radius_correlation"] = torch.corrcoef(torch.stack([found, truth]))[0, 1]
+        if found.std() > 0 and truth.std() > 0:
+            scores["radius_correlation"] = torch.corrcoef(torch.stack([found, truth]))[0, 1]
     return {name: round(float(value), 4) for name, value in scores.items()}

@@ -1,7 +1,7 @@
 """The web application, used as a photographer uses it: in a browser."""
 
 import shutil
-import time
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -149,29 +149,34 @@ def test_broken_photo_is_named_at_once_and_leaves_no_preview(browser: Any, url: 
 
 
 class SlowDeblurrer:
-    """Takes two seconds, in ten steps."""
+    """Stays at half of its work until it is released."""
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
 
     def analyze(self, image: np.ndarray, *, details: bool, progress: Callable[[float], None]) -> Analysis:
-        for step in range(10):
-            time.sleep(0.2)
-            progress((step + 1) / 10)
+        progress(0.5)
+        self.released.wait(120)
         return Analysis(image, np.ones(image.shape[:2], np.float32), None, None, np.ones((1, 1, 1, 1), np.float32))
 
 
 def test_progress_is_shown_and_the_next_photo_keeps_the_result_away(
     browser: Any, url: str, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "load_deblurrer", lambda model, precision: SlowDeblurrer())
+    deblurrer = SlowDeblurrer()
+    monkeypatch.setattr(app, "load_deblurrer", lambda model, precision: deblurrer)
     visit = Visit(browser, url, PHONE)
     visit.drop(photo)
     visit.wait_for_preview()
     visit.button.click()
-    bar = visit.page.get_by_text("Deblurring - ")
+    bar = visit.page.get_by_text("Deblurring - 50.0%")
     bar.wait_for()
-    sync_api.expect(bar).to_be_in_viewport()
+    sync_api.expect(bar).to_be_in_viewport(timeout=60 * SECONDS)
     visit.page.locator("#examples button").first.click()
     visit.page.get_by_text("451 × 300 pixels").wait_for()
-    visit.page.wait_for_timeout(4 * SECONDS)
+    visit.page.wait_for_timeout(1 * SECONDS)
+    deblurrer.released.set()
+    visit.page.wait_for_timeout(3 * SECONDS)
     assert not visit.download.is_visible()
 
 
