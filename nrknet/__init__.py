@@ -3,6 +3,8 @@
 import importlib
 from typing import Any
 
+from nrknet._version import __version__
+
 _HOMES = {
     "NRKNetConfig": "config",
     "PRESETS": "config",
@@ -13,15 +15,13 @@ _HOMES = {
     "load_model": "weights",
     "Deblurrer": "inference",
     "Analysis": "inference",
-    "evaluate": "evaluate",
+    "evaluate": "evaluation",
 }
 __all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     """Import public names on first use, so that `nrknet --help` does not wait for torch."""
-    if name == "__version__":
-        return importlib.import_module("nrknet._version").__version__
     if name not in _HOMES:
         raise AttributeError(f"module 'nrknet' has no attribute {name!r}")
     return getattr(importlib.import_module(f"nrknet.{_HOMES[name]}"), name)

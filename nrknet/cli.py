@@ -15,7 +15,7 @@ from nrknet.config import PRESETS, VARIANTS
 
 if TYPE_CHECKING:
     from nrknet.batch import Job
-    from nrknet.evaluate import Scores
+    from nrknet.evaluation import Scores
     from nrknet.inference import Deblurrer
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -284,7 +284,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         _check_folder(args.json.parent)
     from tqdm import tqdm
 
-    from nrknet.evaluate import PROTOCOLS, evaluate, pairs_from_folder
+    from nrknet.evaluation import PROTOCOLS, evaluate, pairs_from_folder
 
     try:
         pairs = pairs_from_folder(args.root)[: args.limit]

@@ -1,5 +1,6 @@
 """Training data: sharp photos, cropped, augmented and defocused by the renderer in pools that a seed decides."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +88,7 @@ class RenderedCrops:
         reuse: passes over a pool.
         seed: decides everything.
         defocus: the renderer's distribution.
+        jpeg_chance: share of the blurred crops that are stored as JPEG of quality 60 to 97, as cameras do.
         device: where crops are rendered and served.
     """
 
@@ -101,13 +103,14 @@ class RenderedCrops:
         reuse: int,
         seed: int,
         defocus: DefocusConfig,
+        jpeg_chance: float = 0.0,
         device: torch.device,
     ) -> None:
         if pool % batch:
             raise ValueError(f"pool must be a multiple of the batch size {batch}, got {pool}")
         self.photos, self.size, self.margin, self.batch = photos, size, margin, batch
         self.pool, self.reuse, self.seed = pool, reuse, seed
-        self.defocus, self.device = defocus, device
+        self.defocus, self.jpeg_chance, self.device = defocus, jpeg_chance, device
         self._pool_number = -1
         self._crops: Batch | None = None
 
@@ -138,9 +141,12 @@ class RenderedCrops:
             crops = torch.stack([self._sharp_crop(chance) for _ in range(4)]).to(self.device)
             scene = render_scene(crops.float() / 255, self.defocus, generator)
             inner = slice(self.margin, self.margin + self.size)
+            blurred = scene.blurred.mul(255).round().byte()
+            for i in np.flatnonzero(chance.random(len(blurred)) < self.jpeg_chance):
+                blurred[i] = _through_jpeg(blurred[i], int(chance.integers(60, 98)))
             parts.append(
                 Batch(
-                    scene.blurred[..., inner, inner].mul(255).round().byte(),
+                    blurred[..., inner, inner],
                     scene.sharp[..., inner, inner].mul(255).round().byte(),
                     scene.radius[..., inner, inner].half(),
                 )
@@ -161,6 +167,14 @@ class RenderedCrops:
             crop = F.interpolate(crop[None].float(), (side, side), mode="bicubic", antialias=True)[0]
             crop = crop.clamp_(0, 255).round_().byte()
         return crop.flip(-1) if chance.random() < 0.5 else crop
+
+
+def _through_jpeg(crop: Tensor, quality: int) -> Tensor:
+    """A (3,h,w) uint8 crop as JPEG of that quality gives it back."""
+    file = io.BytesIO()
+    Image.fromarray(crop.permute(1, 2, 0).cpu().numpy()).save(file, "JPEG", quality=quality)
+    with Image.open(file) as stored:
+        return torch.from_numpy(np.array(stored)).permute(2, 0, 1).to(crop.device)
 
 
 def _select(crops: Batch, order: Tensor) -> Batch:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nrknet.lens import (
     NO_BLUR,
@@ -56,6 +57,7 @@ class DefocusConfig:
         gamma: tone curve x^gamma applied to the encoded image.
         clean_chance, read_noise, shot_noise: chance of no noise; otherwise its variance at an encoded value x is
             read^2 + shot^2 x.
+        grain_chance: chance that the noise is correlated over neighbouring pixels, as cameras' processing leaves it.
 
     Raises:
         ValueError: a value is outside its range.
@@ -85,6 +87,7 @@ class DefocusConfig:
     clean_chance: float = 0.25
     read_noise: Range = (0.0, 0.006)
     shot_noise: Range = (0.0, 0.010)
+    grain_chance: float = 0.4
 
     def __post_init__(self) -> None:
         if not self.max_radius >= self.median_radius > 0:
@@ -111,7 +114,7 @@ class DefocusConfig:
 
 _CHANCES = (
     "sharp_fraction", "content_outline", "other_content", "polygon_chance", "highlight_chance", "dark_chance",
-    "clean_chance",
+    "clean_chance", "grain_chance",
 )  # fmt: skip
 _BOUNDS: dict[str, Range] = {
     "softness": (0, 1), "rim": (-1, 1), "aspect": (0.3, 1), "highlight_threshold": (0, 1), "highlight_gain": (1, 100),
@@ -273,5 +276,15 @@ def _sensor(encoded: Tensor, config: DefocusConfig, dice: Dice) -> Tensor:
     """Adds noise of variance read^2 + shot^2 x, clips, and rounds to 8 bits."""
     read, shot = dice.uniform(*config.read_noise), dice.uniform(*config.shot_noise)
     if not dice.chance(config.clean_chance):
-        encoded = encoded + dice.noise(encoded) * (read**2 + shot**2 * encoded).sqrt()
+        noise = dice.noise(encoded)
+        if dice.chance(config.grain_chance):
+            noise = _grainy(noise)
+        encoded = encoded + noise * (read**2 + shot**2 * encoded).sqrt()
     return (encoded.clamp(0, 1) * 255).round() / 255
+
+
+def _grainy(noise: Tensor) -> Tensor:
+    """White unit-variance noise (C,H,W) smoothed by [1,2,1] both ways, at unit variance again."""
+    taps = torch.tensor([1.0, 2.0, 1.0], device=noise.device) / math.sqrt(6)
+    padded = F.pad(noise[:, None], (1, 1, 1, 1), mode="reflect")
+    return F.conv2d(F.conv2d(padded, taps.view(1, 1, 3, 1)), taps.view(1, 1, 1, 3))[:, 0]

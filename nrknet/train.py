@@ -45,6 +45,7 @@ class Recipe:
         clip: largest gradient norm.
         validate_every, save_every: seconds between validations and between checkpoints.
         defocus: the renderer's distribution.
+        jpeg_chance: share of training crops stored as JPEG.
     """
 
     loss: LossConfig = field(default_factory=lambda: LossConfig(fdr_norm="ortho", radius=0.02))
@@ -63,6 +64,7 @@ class Recipe:
     validate_every: float = 480.0
     save_every: float = 120.0
     defocus: DefocusConfig = field(default_factory=DefocusConfig)
+    jpeg_chance: float = 0.4
 
 
 RECIPES: dict[str, Recipe] = {
@@ -73,6 +75,8 @@ RECIPES: dict[str, Recipe] = {
 """`default` for a CPU, `gpu` for one large card, `smoke` for a test of the machinery in seconds."""
 
 NUM_VALIDATION = 24
+SOFT_DB = 35.0
+"""Gains are averaged over crops whose input scores less; above it a crop is sharp but for noise."""
 
 
 def train(
@@ -135,8 +139,9 @@ class Trainer:
             "size": recipe.size, "margin": recipe.margin, "defocus": recipe.defocus, "device": device,
         }  # fmt: skip
         self.crops = RenderedCrops(
-            training, batch=recipe.batch, pool=recipe.pool, reuse=recipe.reuse, seed=seed, **crops
-        )
+            training, batch=recipe.batch, pool=recipe.pool, reuse=recipe.reuse, seed=seed,
+            jpeg_chance=recipe.jpeg_chance, **crops,
+        )  # fmt: skip
         # the validation set is the same for every seed, recipe budget and network of this crop size
         count = min(NUM_VALIDATION, 4 * len(held_out))
         self._held_out = RenderedCrops(held_out, batch=1, pool=count, reuse=1, seed=12345, **crops)
@@ -225,8 +230,9 @@ class Trainer:
         self.step += 1
         self.ema.update_parameters(self.model)
         with torch.no_grad():
-            gain = psnr(output.image, batch.sharp) - psnr(batch.blurred, batch.sharp)
-        record = {"loss": loss, "gain_db": gain.mean(), "gradient": norm, **terms}
+            start = psnr(batch.blurred, batch.sharp)
+            gain = (psnr(output.image, batch.sharp) - start) * (start < SOFT_DB)
+        record = {"loss": loss.detach(), "gain_db": gain.sum() / (start < SOFT_DB).sum().clamp(min=1), "gradient": norm, **terms}
         return {"rate": rate, **{name: round(float(value), 6) for name, value in record.items()}}
 
     def _write_log(self, record: dict[str, Any]) -> None:
@@ -382,7 +388,7 @@ def validate(model: NRKNet, crops: Batch) -> dict[str, float]:
             truths.append(crops.radius[one].float().flatten())
     model.train(training)
     start, end = torch.cat(before), torch.cat(after)
-    soft = start < 35
+    soft = start < SOFT_DB
     scores = {"psnr": end.mean(), "gain_db": (end - start)[soft if bool(soft.any()) else ~soft].mean()}
     if not bool(soft.all()):
         scores["sharp_db"] = end[~soft].mean()

@@ -155,7 +155,9 @@ def _plain_state(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict):
         raise ValueError(f"{path} is not a plain state dict of tensors, got {type(state).__name__}")
     for name, value in state.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
+        if not isinstance(name, str):
+            raise ValueError(f"{path} is not a plain state dict of tensors: {name!r} is no parameter name")
+        if not isinstance(value, Tensor):
             raise ValueError(f"{path} is not a plain state dict of tensors: {name!r} is a {type(value).__name__}")
     return state
 

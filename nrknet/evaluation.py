@@ -89,7 +89,8 @@ def pairs_from_folder(root: Path) -> list[Pair]:
         listed.append(sorted(p for p in folder.iterdir() if p.is_file() and is_probably_image(p)))
     blurred, sharp = listed
     if not blurred or len(blurred) != len(sharp):
-        raise ValueError(f"{root}: source/ holds {len(blurred)} photos and target/ {len(sharp)}; expected equal numbers")
+        counts = f"source/ holds {len(blurred)} photos and target/ {len(sharp)}"
+        raise ValueError(f"{root}: {counts}; expected equal numbers, not 0")
     by_stem = {p.stem: p for p in sharp}
     if all(p.stem in by_stem for p in blurred):
         sharp = [by_stem[p.stem] for p in blurred]
@@ -139,4 +140,6 @@ def evaluate(
 
 
 def _to_8bit(image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
-    return image.astype(np.uint8) if image.dtype == np.uint8 else ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if image.dtype == np.uint8:
+        return image.astype(np.uint8, copy=False)
+    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -1,0 +1,50 @@
+"""Small networks for the tests: the structure of any configuration at a width that a CPU runs in milliseconds."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from nrknet.config import PRESETS, VARIANTS, NRKNetConfig
+from nrknet.model import NRKNet
+
+ALL_CONFIGS = {**PRESETS, **VARIANTS}
+
+
+def narrow(config: NRKNetConfig) -> NRKNetConfig:
+    """The same network with few U-Net channels."""
+    return replace(config, widths=(8, 10, 12)[: len(config.widths)])
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    """A generator of its own."""
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    """Uniform random numbers in [0, 1]."""
+    return torch.rand(*shape, generator=seeded(seed))
+
+
+def randomise(model: NRKNet, *, seed: int = 0, scale: float = 0.2) -> NRKNet:
+    """Give every parameter and every running statistic a random value; zero-initialised heads become active."""
+    generator = seeded(seed)
+    with torch.no_grad():
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            if name.endswith("running_var"):
+                tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
+            elif tensor.is_floating_point() and name not in ("head.radii", "atoms.fixed"):
+                tensor.copy_(scale * torch.randn(tensor.shape, generator=generator))
+    return model
+
+
+def random_network(config: NRKNetConfig, *, seed: int = 0) -> NRKNet:
+    """A narrow network of this structure with random weights, in evaluation mode."""
+    return randomise(NRKNet(narrow(config)), seed=seed).eval()
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error, which must be one line and not empty."""
+    message = str(error)
+    assert message.strip() and "\n" not in message, message
+    return message

@@ -1,0 +1,303 @@
+"""Deblurrer keeps what must be kept, tiles without a trace, and shows what the network saw."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+from skimage import data
+from torch import Tensor
+
+from nrknet.config import PRESETS, NRKNetConfig
+from nrknet.imageio import Photo, read_photo, write_photo
+from nrknet.inference import CONTEXT, MIN_TILE, SEAM, Deblurrer, _ramp, _spans, blur_radius, restore_file
+from nrknet.model import NRKNet, NRKNetOutput, ScaleOutput
+from nrknet.neumann import BlurOperator, fuse_scales
+from nrknet.weights import bundled_models
+
+Array = np.ndarray[Any, np.dtype[Any]]
+TINY = {"num_atoms": 3, "widths": (4, 8), "num_blocks": (1, 1)}
+RADIUS = {"coefficients": "unit_sum", "scale_images_from": 0, "head": "radius", "radii": (0, 2, 5), "memory_channels": 4}
+
+
+def tiny(seed: int = 0, **options: Any) -> NRKNet:
+    torch.manual_seed(seed)
+    return NRKNet(NRKNetConfig(**{**TINY, **options}))
+
+
+def random_photo(height: int, width: int, dtype: Any = np.uint8, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).integers(0, int(np.iinfo(dtype).max) + 1, (height, width, 3)).astype(dtype)
+
+
+def nudged(model: NRKNet, seed: int = 0) -> NRKNet:
+    """Small random weights in the heads: the output stays near the photo and differs from it everywhere."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter, spread in ((model.head.residual.weight, 1e-2), (model.head.posterior.weight, 0.05),
+                                  (model.head.table, 0.1)):  # fmt: skip
+            parameter.copy_(spread * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def psnr(image: Array, truth: Array) -> float:
+    error = np.mean((image.astype(np.float64) - truth) ** 2)
+    return float(10 * np.log10(np.iinfo(truth.dtype).max ** 2 / max(error, 1e-12)))
+
+
+@pytest.fixture(scope="module")
+def identity() -> Deblurrer:
+    return Deblurrer(NRKNet(PRESETS["lite"]), device="cpu", tile=MIN_TILE)
+
+
+@pytest.fixture(scope="module")
+def tiny_identity() -> Deblurrer:
+    return Deblurrer(tiny(**RADIUS), device="cpu", tile=MIN_TILE)
+
+
+@pytest.fixture(scope="module")
+def restless() -> Deblurrer:
+    return Deblurrer(nudged(tiny(**RADIUS)), device="cpu", tile=MIN_TILE)
+
+
+# ------------------------------------------------------------------------------------------------------ shapes and types
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("size", [(16, 16), (17, 19), (33, 500), (700, 40)])
+def test_shape_and_dtype_are_kept_and_the_input_is_not_changed(
+    restless: Deblurrer, size: tuple[int, int], dtype: Any
+) -> None:
+    photo = random_photo(*size, dtype)
+    before = photo.copy()
+    restored = restless(photo)
+    assert restored.shape == photo.shape and restored.dtype == photo.dtype
+    assert np.array_equal(photo, before) and not np.shares_memory(restored, photo)
+
+
+def test_views_and_read_only_photos_are_taken(restless: Deblurrer) -> None:
+    photo = random_photo(40, 60)
+    expected = restless(np.ascontiguousarray(photo[::-1, ::2]))
+    photo.flags.writeable = False
+    assert np.array_equal(restless(photo[::-1, ::2]), expected)
+
+
+@pytest.mark.parametrize(
+    ("photo", "message"),
+    [
+        (np.zeros((20, 20), np.uint8), r"must be an \(H,W,3\) RGB array, got \(20, 20\)"),
+        (np.zeros((20, 20, 4), np.uint8), r"must be an \(H,W,3\) RGB array, got \(20, 20, 4\)"),
+        (np.zeros((20, 20, 3), np.float32), "must be uint8 or uint16, got float32"),
+        (np.zeros((20, 20, 3), np.int16), "must be uint8 or uint16, got int16"),
+        (np.zeros((15, 20, 3), np.uint8), "the photo is 20x15 pixels; at least 16x16 are needed"),
+        (torch.zeros(20, 20, 3), r"must be an \(H,W,3\) RGB array"),
+        ("photo.jpg", r"must be an \(H,W,3\) RGB array, got str"),
+    ],
+)
+def test_anything_else_is_refused_in_one_sentence(tiny_identity: Deblurrer, photo: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        tiny_identity(photo)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "half"}, "precision must be 'auto' or 'exact', got 'half'"),
+        ({"tile": MIN_TILE - 1}, f"at least {MIN_TILE} pixels, got {MIN_TILE - 1}"),
+        ({"tile": "big"}, "tile must be 'auto' or a whole number"),
+        ({"tile": True}, "tile must be 'auto' or a whole number"),
+        ({"device": "abacus"}, "device 'abacus' cannot be used here"),
+        ({"model": "no such network"}, "there is no model 'no such network'"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_sentence(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        Deblurrer(**{"model": tiny(), **options})
+    assert "\n" not in str(caught.value)
+
+
+# ----------------------------------------------------------------------------------------------------------------- tiles
+
+
+@given(size=st.integers(16, 3000), tile=st.integers(MIN_TILE, 900), multiple=st.sampled_from([1, 8, 16, 32, 64, 128]))
+@example(size=289, tile=256, multiple=16)  # a last tile that starts less than a seam after its neighbour
+@settings(max_examples=300, deadline=None)
+def test_tiles_cover_every_pixel_with_weights_that_sum_to_one(size: int, tile: int, multiple: int) -> None:
+    spans = _spans(size, tile, multiple)
+    total = torch.zeros(size)
+    for span in spans:
+        assert 0 <= span.start <= span.first < span.last <= span.stop <= size
+        assert span.stop - span.start <= tile and span.start % multiple == 0
+        assert span.first == 0 or span.first >= span.start + CONTEXT
+        total[span.first : span.last] += _ramp(span, size)
+    assert torch.allclose(total, torch.ones(size), atol=1e-6)
+    for one, following in zip(spans, spans[1:], strict=False):
+        assert one.last == following.first + SEAM  # a row of tiles reaches into the next one only
+    for one, later in zip(spans, spans[2:], strict=False):
+        assert later.first >= one.last
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("tile", [MIN_TILE, 1024])
+def test_an_untrained_lite_network_returns_the_photo(dtype: Any, tile: int) -> None:
+    photo = random_photo(290, 270, dtype)
+    assert np.array_equal(Deblurrer(NRKNet(PRESETS["lite"]), device="cpu", tile=tile)(photo), photo)
+
+
+@pytest.mark.parametrize("side", range(MIN_TILE - 40, MIN_TILE + 41, 10))
+def test_an_untrained_lite_network_returns_photos_about_as_large_as_a_tile(identity: Deblurrer, side: int) -> None:
+    for dtype, size in ((np.uint8, (18, side)), (np.uint16, (side, 18))):
+        photo = random_photo(*size, dtype)
+        assert np.array_equal(identity(photo), photo)
+
+
+@given(side=st.integers(MIN_TILE - 40, MIN_TILE + 140), tall=st.booleans(), deep=st.booleans())
+@example(side=289, tall=True, deep=True)
+@settings(max_examples=25, deadline=None)
+def test_the_identity_stays_the_identity_at_every_size(
+    tiny_identity: Deblurrer, side: int, tall: bool, deep: bool
+) -> None:
+    photo = random_photo(*((side, 16) if tall else (16, side)), np.uint16 if deep else np.uint8, seed=side)
+    assert np.array_equal(tiny_identity(photo), photo)
+
+
+def test_tiled_and_whole_agree_where_the_network_changes_the_photo() -> None:
+    photo = data.coffee()[60:360, 100:500]
+    model = nudged(tiny(**RADIUS))
+    whole = Deblurrer(model, device="cpu", tile=1024)(photo)
+    assert 20 < psnr(whole, photo) < 50
+    assert psnr(Deblurrer(model, device="cpu", tile=MIN_TILE)(photo), whole) > 60
+
+
+@pytest.mark.skipif(not bundled_models(), reason="no network is bundled yet")
+def test_tiled_and_whole_agree_with_the_bundled_weights() -> None:
+    photo = data.astronaut()[:420, :420]
+    tiled, whole = (Deblurrer(device="cpu", tile=tile) for tile in (320, 1024))
+    result = whole(photo)
+    assert psnr(tiled(photo), result) > 50
+    assert not np.array_equal(result, photo)
+
+
+def test_the_network_never_sees_more_than_a_tile(restless: Deblurrer, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+    network = restless._network
+
+    def record(image: Tensor) -> NRKNetOutput:
+        seen.append((image.shape[-2], image.shape[-1]))
+        return network(image)
+
+    monkeypatch.setattr(restless, "_network", record)
+    for size in ((16, 400), (300, 400), (300, 700)):
+        seen.clear()
+        restless(random_photo(*size))
+        assert max(max(shape) for shape in seen) <= MIN_TILE
+        assert len(seen) > 1
+
+
+def test_progress_rises_to_one(restless: Deblurrer) -> None:
+    for size in ((20, 20), (300, 330)):
+        fractions: list[float] = []
+        restless(random_photo(*size), progress=fractions.append)
+        assert fractions[-1] == 1 and fractions[0] > 0
+        assert all(a < b for a, b in zip(fractions, fractions[1:], strict=False))
+
+
+# -------------------------------------------------------------------------------------------------------------- analysis
+
+
+@pytest.mark.parametrize("head", [{}, RADIUS], ids=["gated", "radius"])
+def test_an_analysis_shows_what_a_call_computed(head: dict[str, Any]) -> None:
+    model = tiny(**head)
+    if head:
+        nudged(model)
+    deblurrer = Deblurrer(model, device="cpu")
+    photo = data.chelsea()[100:149, 150:211]
+    analysis = deblurrer.analyze(photo)
+    assert np.array_equal(analysis.image, deblurrer(photo))
+    assert analysis.defocus_map.shape == photo.shape[:2] and analysis.defocus_map.dtype == np.float32
+    assert analysis.defocus_map.min() >= 0 and np.isfinite(analysis.defocus_map).all()
+    count = model.config.num_coefficients
+    assert analysis.coefficients is not None and analysis.terms is not None
+    assert [len(c) for c in analysis.coefficients] == [count] * 3
+    assert [len(t) for t in analysis.terms] == [4, 3, 2]
+    assert analysis.atoms.shape == (count, 1, 7, 7)
+    assert np.allclose(analysis.atoms.sum((-1, -2)), 1, atol=1e-5)
+
+
+def test_the_terms_of_an_analysis_compose_to_the_photo_that_comes_out(restless: Deblurrer) -> None:
+    # Z_0 = Y_1 + sum over the scales of their highest term, enlarged (Eq. 10)
+    photo = data.chelsea()[100:149, 150:211]
+    analysis = restless.analyze(photo)
+    assert analysis.terms is not None
+    assert np.allclose(analysis.terms[-1][0][:49, :61] * 255, photo, atol=1e-3)
+    terms = [[torch.from_numpy(t).permute(2, 0, 1)[None] for t in scale] for scale in analysis.terms]
+    fused = fuse_scales(terms, expansion="cross_scale")[0, :, :49, :61].permute(1, 2, 0).numpy()
+    assert np.array_equal((fused.clip(0, 1) * 255).round().astype(np.uint8), analysis.image)
+
+
+def test_details_are_left_out_on_request(restless: Deblurrer) -> None:
+    analysis = restless.analyze(random_photo(20, 20), details=False)
+    assert analysis.coefficients is None and analysis.terms is None
+
+
+def test_a_network_without_a_radius_head_shows_the_width_of_its_kernels() -> None:
+    # one Gaussian atom of standard deviation s, mixed with the delta: variance c s^2 along each axis, r = 2 sqrt(c) s
+    model = tiny(atoms="gaussian")
+    variance = float((model.atoms.kernels()[3, 0].sum(0) * torch.arange(-3.0, 4.0) ** 2).sum())
+    coefficients = torch.zeros(1, 4, 5, 6)
+    coefficients[:, 3] = torch.linspace(0, 1, 6)
+    coefficients[:, 0] = 1 - coefficients[:, 3]
+    expected = 2 * (torch.linspace(0, 1, 6) * variance).sqrt().expand(1, 1, 5, 6)
+    for gain in (1.0, 0.8):  # brightness is no blur
+        operator = BlurOperator(model.atoms, gain * coefficients)
+        scale = ScaleOutput(1, (), gain * coefficients, operator, torch.zeros(1, 3, 5, 6), None, None)
+        assert torch.allclose(blur_radius(scale), expected, atol=1e-4)
+
+
+def test_a_network_with_a_radius_head_shows_what_that_says(restless: Deblurrer) -> None:
+    photo = random_photo(24, 32)
+    with torch.no_grad():
+        output = restless.model(torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255)
+    assert output.scales[-1].radius is not None
+    assert np.allclose(restless.analyze(photo).defocus_map, output.scales[-1].radius[0, 0], atol=1e-5)
+
+
+# --------------------------------------------------------------------------------------------------------- colour order
+
+
+def test_a_bgr_network_is_the_rgb_one_on_the_photo_with_its_colours_swapped() -> None:
+    rgb, bgr = (tiny(shared_atoms=False, channel_order=order) for order in ("rgb", "bgr"))
+    bgr.load_state_dict(rgb.state_dict())
+    photo = data.coffee()[100:140, 200:264]
+    swapped = np.ascontiguousarray(photo[..., ::-1])
+    expected, found = Deblurrer(rgb, device="cpu").analyze(swapped), Deblurrer(bgr, device="cpu").analyze(photo)
+    assert np.array_equal(found.image, expected.image[..., ::-1])
+    assert not np.array_equal(found.image, expected.image)
+    assert np.array_equal(found.defocus_map, expected.defocus_map)
+    assert np.array_equal(found.atoms, expected.atoms[:, ::-1])
+    assert found.terms is not None and expected.terms is not None
+    for ours, theirs in zip(found.terms, expected.terms, strict=True):
+        assert all(np.array_equal(a, b[..., ::-1]) for a, b in zip(ours, theirs, strict=True))
+
+
+# ----------------------------------------------------------------------------------------------------------------- files
+
+
+def test_a_file_keeps_its_depth_alpha_profile_and_exif(tiny_identity: Deblurrer, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    pixels = random_photo(20, 30, np.uint16)
+    photo = Photo(pixels, alpha=pixels[..., 0], icc_profile=profile, exif=exif.tobytes())
+    write_photo(tmp_path / "in.png", photo)
+    fractions: list[float] = []
+    restore_file(tiny_identity, tmp_path / "in.png", tmp_path / "out.png", progress=fractions.append)
+    source, result = read_photo(tmp_path / "in.png"), read_photo(tmp_path / "out.png")
+    assert np.array_equal(result.pixels, pixels) and result.pixels.dtype == np.uint16
+    assert result.alpha is not None and np.array_equal(result.alpha, pixels[..., 0])
+    assert result.icc_profile == profile and result.exif == source.exif and result.exif is not None
+    assert fractions == [1.0]
