@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nrknet.imageio import _detect_format, is_probably_image, output_suffix
+from nrknet.imageio import detect_format, is_probably_image, output_suffix
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _suffix(source: Path) -> str:
     """The suffix for what the file is, whatever its name says; any will do for one that cannot be read."""
     try:
         with source.open("rb") as file:
-            image_format = _detect_format(file.read(32))
+            image_format = detect_format(file.read(32))
     except Exception:  # restoring the file will say what is wrong with it
         image_format = "PNG"
     return output_suffix(image_format, source.suffix)

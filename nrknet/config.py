@@ -98,10 +98,10 @@ class NRKNetConfig:
     def _check_unet(self) -> None:
         if not isinstance(self.widths, tuple) or not 1 <= len(self.widths) <= 4:
             raise ValueError(f"widths must hold 1 to 4 channel counts, got {self.widths!r}")
-        if not isinstance(self.num_blocks, tuple) or len(self.num_blocks) != len(self.widths):
-            raise ValueError(f"num_blocks must hold one number per width, got {self.num_blocks!r} for {self.widths!r}")
         for width in self.widths:
             _whole(self, "widths", width, 1, MAX_WIDTH)
+        if not isinstance(self.num_blocks, tuple) or len(self.num_blocks) != len(self.widths):
+            raise ValueError(f"num_blocks must hold one number per width, got {self.num_blocks!r} for {self.widths!r}")
         for blocks in self.num_blocks:
             _whole(self, "num_blocks", blocks, 0, 32)
 

@@ -21,7 +21,7 @@ from nrknet.weights import bundled_models
 
 Array = np.ndarray[Any, np.dtype[Any]]
 TINY = {"num_atoms": 3, "widths": (4, 8), "num_blocks": (1, 1)}
-RADIUS = {"coefficients": "unit_sum", "scale_images_from": 0, "head": "radius", "radii": (0, 2, 5), "memory_channels": 4}
+RADIUS = {"coefficients": "unit_sum", "head": "radius", "radii": (0, 2, 5), "memory_channels": 4}
 
 
 def tiny(seed: int = 0, **options: Any) -> NRKNet:
@@ -37,8 +37,8 @@ def nudged(model: NRKNet, seed: int = 0) -> NRKNet:
     """Small random weights in the heads: the output stays near the photo and differs from it everywhere."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter, spread in ((model.head.residual.weight, 1e-2), (model.head.posterior.weight, 0.05),
-                                  (model.head.table, 0.1)):  # fmt: skip
+        for parameter, spread in ((model.head.residual.weight, 0.05), (model.head.posterior.weight, 0.1),
+                                  (model.head.table, 1.0)):  # fmt: skip
             parameter.copy_(spread * torch.randn(parameter.shape, generator=generator))
     return model
 
@@ -63,7 +63,7 @@ def restless() -> Deblurrer:
     return Deblurrer(nudged(tiny(**RADIUS)), device="cpu", tile=MIN_TILE)
 
 
-# ------------------------------------------------------------------------------------------------------ shapes and types
+# ----------------------------------------------------------------------------------------------------- shapes and types
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -120,7 +120,7 @@ def test_wrong_options_are_refused_in_one_sentence(options: dict[str, Any], mess
     assert "\n" not in str(caught.value)
 
 
-# ----------------------------------------------------------------------------------------------------------------- tiles
+# ---------------------------------------------------------------------------------------------------------------- tiles
 
 
 @given(size=st.integers(16, 3000), tile=st.integers(MIN_TILE, 900), multiple=st.sampled_from([1, 8, 16, 32, 64, 128]))
@@ -175,7 +175,7 @@ def test_tiled_and_whole_agree_where_the_network_changes_the_photo() -> None:
 
 @pytest.mark.skipif(not bundled_models(), reason="no network is bundled yet")
 def test_tiled_and_whole_agree_with_the_bundled_weights() -> None:
-    photo = data.astronaut()[:420, :420]
+    photo = data.coffee()[60:310]
     tiled, whole = (Deblurrer(device="cpu", tile=tile) for tile in (320, 1024))
     result = whole(photo)
     assert psnr(tiled(photo), result) > 50
@@ -191,7 +191,7 @@ def test_the_network_never_sees_more_than_a_tile(restless: Deblurrer, monkeypatc
         return network(image)
 
     monkeypatch.setattr(restless, "_network", record)
-    for size in ((16, 400), (300, 400), (300, 700)):
+    for size in ((16, 400), (290, 290), (290, 330)):
         seen.clear()
         restless(random_photo(*size))
         assert max(max(shape) for shape in seen) <= MIN_TILE
@@ -199,14 +199,14 @@ def test_the_network_never_sees_more_than_a_tile(restless: Deblurrer, monkeypatc
 
 
 def test_progress_rises_to_one(restless: Deblurrer) -> None:
-    for size in ((20, 20), (300, 330)):
+    for size in ((20, 20), (290, 290)):
         fractions: list[float] = []
         restless(random_photo(*size), progress=fractions.append)
         assert fractions[-1] == 1 and fractions[0] > 0
         assert all(a < b for a, b in zip(fractions, fractions[1:], strict=False))
 
 
-# -------------------------------------------------------------------------------------------------------------- analysis
+# ------------------------------------------------------------------------------------------------------------- analysis
 
 
 @pytest.mark.parametrize("head", [{}, RADIUS], ids=["gated", "radius"])
@@ -284,7 +284,7 @@ def test_a_bgr_network_is_the_rgb_one_on_the_photo_with_its_colours_swapped() ->
         assert all(np.array_equal(a, b[..., ::-1]) for a, b in zip(ours, theirs, strict=True))
 
 
-# ----------------------------------------------------------------------------------------------------------------- files
+# ---------------------------------------------------------------------------------------------------------------- files
 
 
 def test_a_file_keeps_its_depth_alpha_profile_and_exif(tiny_identity: Deblurrer, tmp_path: Path) -> None:

@@ -1,0 +1,180 @@
+"""Crops for training depend on the seed and the step alone, and validation photos stay out of them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nrknet.data import VALIDATION_EVERY, Batch, RenderedCrops, SharpPhotos
+from nrknet.defocus import DefocusConfig
+
+SHARP = DefocusConfig(
+    sharp_fraction=1.0, clean_chance=1.0, dark_chance=0.0, highlight_chance=0.0, gamma=(1.0, 1.0),
+    plane=1.0, tilted=0.0, field=0.0, layers=0.0,
+)  # fmt: skip
+
+
+def write_photo(path: Path, height: int = 70, width: int = 80, *, colour: int | None = None) -> Path:
+    pixels = np.random.default_rng(len(path.name)).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    if colour is not None:
+        pixels[:] = colour
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def photos(count: int = 3, side: int = 60) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return [torch.randint(0, 256, (3, side, side + 20 * i), generator=generator).byte() for i in range(count)]
+
+
+def crops(sources: list[Tensor] | None = None, **options: Any) -> RenderedCrops:
+    settings: dict[str, Any] = {"size": 32, "margin": 4, "batch": 2, "pool": 4, "reuse": 2, "seed": 0}
+    settings |= {"defocus": DefocusConfig(), "device": torch.device("cpu")} | options
+    return RenderedCrops(photos() if sources is None else sources, **settings)
+
+
+def same(one: Batch, other: Batch) -> bool:
+    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("blurred", "sharp", "radius"))
+
+
+# --------------------------------------------------------------------------------------------------------------- photos
+
+
+def test_photos_are_found_in_subfolders_in_sorted_order_and_small_ones_are_left_out(tmp_path: Path) -> None:
+    expected = [write_photo(tmp_path / name) for name in ("a.png", "b/c.JPG", "d.tif")]
+    write_photo(tmp_path / "small.png", height=63)
+    (tmp_path / "notes.txt").write_text("no photo")
+    found = SharpPhotos(tmp_path, least_side=64)
+    assert found.paths == expected
+    assert [p.shape for p in found.photos] == [(3, 70, 80)] * 3 and found.photos[0].dtype == torch.uint8
+    assert np.array_equal(found.photos[0].permute(1, 2, 0), np.array(Image.open(expected[0])))
+
+
+def test_grey_photos_become_rgb_and_transparency_is_dropped(tmp_path: Path) -> None:
+    for name, mode in (("grey.png", "L"), ("alpha.png", "RGBA")):
+        Image.new(mode, (70, 70), 128 if mode == "L" else (1, 2, 3, 4)).save(tmp_path / name)
+    assert [p.shape for p in SharpPhotos(tmp_path, least_side=64).photos] == [(3, 70, 70)] * 2
+
+
+@pytest.mark.parametrize("count", [2, 9, 10, 11, 25])
+def test_photos_held_out_for_validation_are_never_in_training(tmp_path: Path, count: int) -> None:
+    for i in range(count):
+        write_photo(tmp_path / f"{i:02d}.png", 16, 16, colour=10 * i)
+    parts = SharpPhotos(tmp_path, least_side=16).split()
+    training, held_out = ({int(p.float().mean()) for p in part} for part in parts)
+    assert held_out == {10 * i for i in range(0, count, VALIDATION_EVERY)}
+    assert training == {10 * i for i in range(count)} - held_out and training
+
+
+def test_crops_show_the_photos_they_are_given_and_no_others() -> None:
+    flat = [torch.full((3, 48, 48), level, dtype=torch.uint8) for level in (40, 120, 200)]
+    source = crops(flat[1:], defocus=SHARP, pool=16)
+    levels = source.render_pool(0).sharp.unique().tolist()
+    assert levels == [120, 200]
+
+
+def test_a_folder_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
+    for wrong in (tmp_path / "nowhere", write_photo(tmp_path / "a.png")):
+        with pytest.raises(ValueError, match="is not a folder; expected a folder of sharp photos") as caught:
+            SharpPhotos(wrong, least_side=64)
+        assert str(wrong) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
+    good = write_photo(tmp_path / "a.png").read_bytes()
+    bad = tmp_path / "b.png"
+    bitmap = write_photo(tmp_path / "c.bmp").read_bytes()
+    huge = bitmap[:18] + (60000).to_bytes(4, "little") * 2 + bitmap[26:]
+    for name, content in (("b.png", b"no photo"), ("b.png", good[: len(good) // 2]), ("b.png", b""), ("b.bmp", huge)):
+        bad = tmp_path / name
+        bad.write_bytes(content)
+        with pytest.raises(ValueError, match="cannot be read as a photo") as caught:
+            SharpPhotos(tmp_path, least_side=16)
+        assert str(bad) in str(caught.value) and "\n" not in str(caught.value)
+        bad.unlink()
+
+
+def test_too_few_photos_are_refused_with_what_was_found(tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.png")
+    write_photo(tmp_path / "small.png", height=20)
+    with pytest.raises(ValueError, match=r"holds 1 photos of at least 64 pixels a side \(2 files") as caught:
+        SharpPhotos(tmp_path, least_side=64)
+    assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------------------------------- crops
+
+
+def test_a_batch_has_the_promised_shapes_and_ranges() -> None:
+    batch = crops().at(0)
+    assert batch.blurred.shape == batch.sharp.shape == (2, 3, 32, 32) and batch.radius.shape == (2, 1, 32, 32)
+    for image in (batch.blurred, batch.sharp):
+        assert image.dtype == torch.float32 and 0 <= image.min() and image.max() <= 1
+    assert batch.radius.dtype == torch.float32 and 0 <= batch.radius.min() and batch.radius.max() <= 25.1
+
+
+def test_one_seed_gives_one_batch_and_another_seed_another() -> None:
+    assert same(crops().at(1), crops().at(1))
+    assert not same(crops().at(1), crops(seed=1).at(1))
+
+
+def test_a_step_has_its_batch_whatever_was_asked_for_before() -> None:
+    steps = list(range(9))
+    in_order = crops()
+    expected = {step: in_order.at(step) for step in steps}
+    jumping = crops()
+    for step in (7, 0, 8, 3, 3, 5, 1):
+        assert same(jumping.at(step), expected[step])
+    assert len({float(batch.blurred.sum()) for batch in expected.values()}) > len(steps) // 2
+
+
+def test_rendering_leaves_the_global_generators_alone() -> None:
+    state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1]
+    crops().at(0)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # type: ignore[arg-type]
+
+
+def test_every_pass_over_a_pool_shows_each_crop_once() -> None:
+    source = crops(pool=6, batch=2, reuse=2)
+    assert source.steps_per_pool == 6
+    pool = sorted(round(float(c.float().mean()) / 255, 4) for c in source.render_pool(0).sharp)
+    for lap in (range(0, 3), range(3, 6)):
+        seen = sorted(round(float(c.mean()), 4) for step in lap for c in source.at(step).sharp)
+        assert seen == pytest.approx(pool, abs=2e-4)
+
+
+def test_blurred_sharp_and_radius_are_turned_alike() -> None:
+    # where the radius is zero the input is the truth: that only holds pixel by pixel if all three turn together
+    layers = DefocusConfig(sharp_fraction=0.0, clean_chance=1.0, plane=0.0, tilted=1.0, field=0.0, layers=0.0)
+    source = crops(defocus=layers, pool=8, reuse=3)
+    seen = 0
+    for step in range(12):
+        batch = source.at(step)
+        near = torch.nn.functional.max_pool2d(batch.radius, 9, stride=1, padding=4) < 0.05
+        change = (batch.blurred - batch.sharp).abs().amax(1, keepdim=True)
+        assert not near.any() or change[near].max() < 0.02
+        seen += int(near.sum())
+    assert seen > 100
+
+
+def test_photos_smaller_than_a_crop_are_enlarged() -> None:
+    assert crops([torch.full((3, 20, 30), 7, dtype=torch.uint8)] * 2).at(0).blurred.shape == (2, 3, 32, 32)
+
+
+def test_a_pool_that_is_no_multiple_of_the_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of the batch size 2, got 5"):
+        crops(pool=5)
+
+
+def test_colours_are_swapped_for_networks_that_expect_bgr() -> None:
+    batch = crops().at(0)
+    swapped = batch.to("cpu", flip_colours=True)
+    assert torch.equal(swapped.blurred, batch.blurred.flip(1)) and torch.equal(swapped.sharp, batch.sharp.flip(1))
+    assert torch.equal(swapped.radius, batch.radius)
+    assert same(batch.to("cpu"), batch)

@@ -1,0 +1,114 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+from skimage.metrics import peak_signal_noise_ratio
+
+from nrknet import NRKNet, evaluate
+from nrknet.config import PRESETS
+from nrknet.evaluation import Pair, pairs_from_folder
+from nrknet.inference import Deblurrer
+from nrknet.metrics import METRICS, psnr, psnr_affine, ssim_gaussian, ssim_uniform
+
+
+@pytest.fixture(scope="module")
+def cat():
+    return data.chelsea()[:96, :128].copy()
+
+
+@pytest.fixture(scope="module")
+def noisy(cat):
+    noise = np.random.default_rng(0).normal(0, 6, cat.shape)
+    return np.clip(cat + noise, 0, 255).round().astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def identity():
+    return Deblurrer(NRKNet(PRESETS["lite"]))
+
+
+def save_pairs(root, pairs):
+    for folder in ("source", "target"):
+        (root / folder).mkdir()
+    for name_blurred, blurred, name_sharp, sharp in pairs:
+        Image.fromarray(blurred).save(root / "source" / name_blurred)
+        Image.fromarray(sharp).save(root / "target" / name_sharp)
+
+
+def test_psnr_is_that_of_scikit_image_and_infinite_for_equal_images(cat, noisy):
+    assert psnr(noisy, cat) == pytest.approx(peak_signal_noise_ratio(cat, noisy), abs=1e-9)
+    assert psnr(cat, cat) == math.inf
+
+
+def test_the_affine_psnr_ignores_exposure_and_colour_cast(cat):
+    darker = np.rint(cat * np.array([0.5, 0.6, 0.7]) + 12).astype(np.uint8)
+    assert psnr(darker, cat) < 20
+    assert psnr_affine(darker, cat) > 45
+
+
+def test_the_affine_psnr_is_never_below_the_plain_one(cat, noisy):
+    assert psnr_affine(noisy, cat) >= psnr(noisy, cat)
+
+
+def test_the_two_ssims_differ_and_are_one_for_equal_images(cat, noisy):
+    assert ssim_uniform(cat, cat) == pytest.approx(1)
+    assert ssim_gaussian(cat, cat) == pytest.approx(1)
+    assert abs(ssim_uniform(noisy, cat) - ssim_gaussian(noisy, cat)) > 1e-3
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_metrics_refuse_other_types_and_unequal_sizes(name, cat):
+    with pytest.raises(ValueError, match="uint8"):
+        METRICS[name](cat.astype(np.float32), cat)
+    with pytest.raises(ValueError, match="one size"):
+        METRICS[name](cat[:-1], cat)
+
+
+def test_pairs_are_matched_by_stem_whatever_the_order_and_suffix(tmp_path, cat):
+    save_pairs(tmp_path, [("b.png", cat, "b.webp", cat), ("a.png", cat, "a.png", cat)])
+    assert [(p.blurred.name, p.sharp.name) for p in pairs_from_folder(tmp_path)] == [
+        ("a.png", "a.png"),
+        ("b.png", "b.webp"),
+    ]
+
+
+def test_pairs_with_other_names_are_matched_in_sorted_order(tmp_path, cat):
+    save_pairs(tmp_path, [("1P1.png", cat, "1P2.png", cat), ("1P3.png", cat, "1P4.png", cat)])
+    assert [p.sharp.name for p in pairs_from_folder(tmp_path)] == ["1P2.png", "1P4.png"]
+
+
+def test_a_wrong_layout_is_one_sentence(tmp_path, cat):
+    with pytest.raises(ValueError, match="source/ is missing"):
+        pairs_from_folder(tmp_path)
+    save_pairs(tmp_path, [("a.png", cat, "a.png", cat)])
+    Image.fromarray(cat).save(tmp_path / "target" / "extra.png")
+    with pytest.raises(ValueError, match=r"source/ holds 1 photos and target/ 2"):
+        pairs_from_folder(tmp_path)
+
+
+def test_an_identity_network_scores_what_the_input_scores(tmp_path, cat, noisy, identity):
+    save_pairs(tmp_path, [("a.png", noisy, "a.png", cat)])
+    scores = evaluate(identity, pairs_from_folder(tmp_path), model_name="identity")
+    mean = scores.mean
+    for name in METRICS:
+        assert mean[name] == mean[f"{name}_input"]
+    assert mean["share_better"] == 0
+    stored = json.loads(scores.to_json())
+    assert stored["model"] == "identity"
+    assert stored["images"][0]["after"]["psnr"] == pytest.approx(psnr(noisy, cat), abs=1e-4)
+
+
+def test_a_pair_of_unequal_size_is_named(tmp_path, cat, identity):
+    save_pairs(tmp_path, [("a.png", cat, "a.png", cat[:-1])])
+    with pytest.raises(ValueError, match=r"a\.png .*differ in size"):
+        evaluate(identity, pairs_from_folder(tmp_path))
+
+
+def test_no_pairs_and_an_unknown_protocol_are_refused(tmp_path, identity):
+    with pytest.raises(ValueError, match="no pairs"):
+        evaluate(identity, [])
+    with pytest.raises(ValueError, match="unknown protocol 'x'; known: default"):
+        evaluate(identity, [Pair("a", tmp_path, tmp_path)], "x")
