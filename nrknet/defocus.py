@@ -84,7 +84,7 @@ class DefocusConfig:
     dark_chance: float = 0.3
     dark_stops: Range = (0.5, 3.0)
     gamma: Range = (0.85, 1.2)
-    clean_chance: float = 0.25
+    clean_chance: float = 0.4
     read_noise: Range = (0.0, 0.006)
     shot_noise: Range = (0.0, 0.010)
     grain_chance: float = 0.4

@@ -1,7 +1,7 @@
 """The one path from pixels to pixels: padding, tiles with blended seams, precision, and what the network saw."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,11 +18,11 @@ from nrknet.weights import bundled_models, load_model, pick_device
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 Progress = Callable[[float], None]
 
-CONTEXT = 96
+CONTEXT = 48
 """Pixels around a tile that inform it and are then cut away."""
 SEAM = 32
 """Pixels over which neighbouring tiles are blended."""
-MIN_TILE = 2 * (CONTEXT + SEAM)
+MIN_TILE = 160
 DETAIL_PIXELS = 4_000_000
 """Photos up to this size keep coefficients and terms in an Analysis; they take about 200 bytes a pixel."""
 
@@ -63,7 +63,7 @@ class Deblurrer:
         device: "auto" (CUDA, else MPS, else CPU), "cpu", "cuda", "mps".
         precision: "exact" (float32 throughout), or "auto": bfloat16 coefficients on CUDA, float32 elsewhere;
             pixels are always computed in float32.
-        tile: side in pixels of the tiles that large photos are split into, at least 256, or "auto".
+        tile: side in pixels of the tiles that large photos are split into, at least 160, or "auto".
 
     Raises:
         ValueError: an unknown model, device or precision, or a tile that is too small; one sentence.
@@ -86,10 +86,11 @@ class Deblurrer:
         self.model = (model if isinstance(model, NRKNet) else load_model(model, device=device)).eval()
         if isinstance(model, NRKNet) and device != "auto":
             self.model.to(pick_device(device))
-        self.model.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = next(self.model.parameters()).device
         self.precision = precision
-        self.tile = self._automatic_tile() if tile == "auto" else int(tile)
+        least = self.model.config.size_multiple + 2 * CONTEXT + SEAM
+        self.tile = max(self._automatic_tile() if tile == "auto" else int(tile), least)
 
     def _automatic_tile(self) -> int:
         """Larger for narrow networks and for GPUs; always a multiple of the network's size multiple."""
@@ -114,6 +115,7 @@ class Deblurrer:
         """
         return self._run(image, progress)[0]
 
+    @torch.inference_mode()
     def analyze(self, image: Pixels, *, details: bool = True, progress: Progress | None = None) -> Analysis:
         """Deblur one photo and keep what the network saw.
 
@@ -136,16 +138,23 @@ class Deblurrer:
         atoms = (kernels.flip(1) if flip else kernels).numpy()
         return Analysis(restored, radius, coefficients, terms, atoms)
 
-    @torch.inference_mode()
     def _network(self, image: Tensor) -> NRKNetOutput:
         """(1,3,h,w) RGB on any device -> the network's output in the network's channel order."""
         image = image.to(self.device)
         if self.model.config.channel_order == "bgr":
             image = image.flip(1)
-        bf16 = self.precision == "auto" and self.device.type == "cuda"
-        with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
+        with self._precision():
             return self.model(image)
 
+    def _precision(self) -> AbstractContextManager[None]:
+        """On CUDA bfloat16 autocast, or for "exact" convolutions without TF32; float32 elsewhere."""
+        if self.device.type != "cuda":
+            return nullcontext()
+        if self.precision == "exact":
+            return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        return torch.autocast("cuda", torch.bfloat16)
+
+    @torch.inference_mode()
     def _run(self, image: Pixels, progress: Progress | None) -> tuple[Pixels, NDArray[np.float32]]:
         """Deblur tile by tile, one row of tiles at a time; at most two rows of float pixels are kept."""
         _check(image)

@@ -65,7 +65,7 @@ class Recipe:
     validate_every: float = 480.0
     save_every: float = 120.0
     defocus: DefocusConfig = field(default_factory=DefocusConfig)
-    jpeg_chance: float = 0.4
+    jpeg_chance: float = 0.25
 
 
 RECIPES: dict[str, Recipe] = {

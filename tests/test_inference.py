@@ -123,7 +123,7 @@ def test_wrong_options_are_refused_in_one_sentence(options: dict[str, Any], mess
 # ---------------------------------------------------------------------------------------------------------------- tiles
 
 
-@given(size=st.integers(16, 3000), tile=st.integers(MIN_TILE, 900), multiple=st.sampled_from([1, 8, 16, 32, 64, 128]))
+@given(size=st.integers(16, 3000), tile=st.integers(MIN_TILE, 900), multiple=st.sampled_from([1, 8, 16, 32]))
 @example(size=289, tile=256, multiple=16)  # a last tile that starts less than a seam after its neighbour
 @settings(max_examples=300, deadline=None)
 def test_tiles_cover_every_pixel_with_weights_that_sum_to_one(size: int, tile: int, multiple: int) -> None:
