@@ -35,6 +35,8 @@ class NRKNetConfig:
         head: "gated" (released: ReLU(BN(conv)) * h + h) or "radius" (a posterior over blur radii looks up
             coefficients in a learned table, plus a learned per-pixel residual).
         radii: blur radii of the table in pixels of the scale, increasing from 0; for the "radius" head.
+        num_coordinates: numbers per pixel that the "radius" head makes the J coefficients from, through the fixed
+            basis of `nrknet.basis`; None: the coefficients themselves.
         evidence: feed the U-Net the log local energy of differences between blurred versions of its input.
         channel_order: colour order the weights expect: "rgb" or "bgr".
 
@@ -62,6 +64,7 @@ class NRKNetConfig:
     memory_pool: int = 2
     head: str = "gated"
     radii: tuple[float, ...] = ()
+    num_coordinates: int | None = None
     evidence: bool = False
     channel_order: str = "rgb"
 
@@ -90,6 +93,8 @@ class NRKNetConfig:
         _whole(self, "memory_kernel", self.memory_kernel, 1, 15)
         if self.memory_kernel % 2 == 0:
             raise ValueError(f"memory_kernel must be odd, got {self.memory_kernel}")
+        if self.num_coordinates is not None:
+            _whole(self, "num_coordinates", self.num_coordinates, 1, self.num_atoms)
         if self.memory_channels is not None:
             _whole(self, "memory_channels", self.memory_channels, 1, MAX_WIDTH)
         self._check_unet()
@@ -180,6 +185,7 @@ _OURS = replace(
     padding="zeros",
     head="radius",
     radii=RADII,
+    num_coordinates=8,
     evidence=True,
 )
 

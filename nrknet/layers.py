@@ -141,23 +141,27 @@ class RadiusHead(nn.Module):
     """Coefficients from a posterior over blur radii: sum_r p(r) table_t[r], plus a learned per-pixel residual.
 
     Term 1 of the series is linear in the coefficients, so the posterior-weighted table gives the posterior mean of
-    the per-radius restorations. Table and residual start at zero: D is the identity until trained.
+    the per-radius restorations. Table and residual hold coordinates in a well-conditioned basis of the coefficients
+    (`nrknet.basis`) and start at zero: D is the identity until trained.
 
     Args:
-        config: uses radii, num_scales, stem, widths, hidden_channels.
+        config: uses radii, num_scales, num_coordinates, stem, widths, hidden_channels.
     """
 
     radii: Tensor
+    basis: Tensor
 
     def __init__(self, config: NRKNetConfig) -> None:
         super().__init__()
         channels = config.widths[0] + config.hidden_channels
+        count = config.num_coordinates or config.num_atoms
         self.stem = config.stem
         self.register_buffer("radii", torch.tensor(config.radii, dtype=torch.float32), persistent=False)
+        self.register_buffer("basis", torch.eye(config.num_atoms)[:count].contiguous())
         # radius 0 always looks up the identity, so the table starts at the second radius
-        self.table = nn.Parameter(torch.zeros(config.num_scales, len(config.radii) - 1, config.num_coefficients))
+        self.table = nn.Parameter(torch.zeros(config.num_scales, len(config.radii) - 1, count))
         self.posterior = nn.Conv2d(channels, len(config.radii), 1)
-        self.residual = nn.Conv2d(channels, config.num_coefficients * config.stem**2, 3, padding=1)
+        self.residual = nn.Conv2d(channels, count * config.stem**2, 3, padding=1)
         for parameter in (*self.posterior.parameters(), *self.residual.parameters()):
             nn.init.zeros_(parameter)
         nn.init.constant_(self.posterior.get_parameter("bias")[:1], 3.0)
@@ -165,16 +169,19 @@ class RadiusHead(nn.Module):
     def forward(self, features: Tensor, hidden: Tensor, scale: int) -> tuple[Tensor, Tensor]:
         """Features (B,C,h,w), hidden (B,H,h,w) at scale t -> coefficients (B,K,stem h,stem w), logits (B,R,h,w)."""
         joint = torch.cat([features, hidden], dim=1)
-        logits = self.posterior(joint)
+        logits = self.posterior(joint).float()
         looked_up = self._look_up(logits.softmax(dim=1), scale)
-        residual = F.pixel_shuffle(self.residual(joint), self.stem)
-        return upsample(looked_up, self.stem) + residual, logits
+        residual = F.pixel_shuffle(self.residual(joint).float(), self.stem)
+        return self._coefficients(upsample(looked_up, self.stem) + residual), logits
 
     def _look_up(self, weights: Tensor, scale: int) -> Tensor:
-        """Table entries weighted over the radii: (B,R,h,w) weights -> (B,K,h,w); radius 0 is the delta alone."""
-        table = self.table[scale - 1].to(weights.dtype)
-        delta = F.one_hot(torch.zeros((), dtype=torch.long, device=table.device), table.shape[1]).to(table.dtype)
-        return F.conv2d(weights[:, 1:], table.t()[:, :, None, None], bias=delta)
+        """Table entries weighted over the radii: (B,R,h,w) weights -> (B,P,h,w) coordinates; radius 0 is zero."""
+        return torch.einsum("brhw,rp->bphw", weights[:, 1:], self.table[scale - 1])
+
+    def _coefficients(self, coordinates: Tensor) -> Tensor:
+        """Coordinates (B,P,h,w) -> coefficients (B,K,h,w), the delta's first and 1."""
+        others = torch.einsum("bphw,pj->bjhw", coordinates, self.basis)
+        return torch.cat([torch.ones_like(others[:, :1]), others], dim=1)
 
     def expected_radius(self, logits: Tensor) -> Tensor:
         """(B,R,h,w) logits -> (B,1,stem h,stem w) posterior mean radius in pixels of the scale."""
@@ -183,7 +190,7 @@ class RadiusHead(nn.Module):
 
     def lookup(self, radius: Tensor, scale: int) -> Tensor:
         """Coefficients for known radii by linear interpolation in the table: (B,1,h,w) px -> (B,K,h,w)."""
-        return self._look_up(radius_weights(radius, self.radii), scale)
+        return self._coefficients(self._look_up(radius_weights(radius, self.radii), scale))
 
 
 HEADS: dict[str, type[GatedHead] | type[RadiusHead]] = {"gated": GatedHead, "radius": RadiusHead}

@@ -10,6 +10,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from nrknet.atoms import ATOM_BANKS
+from nrknet.basis import coefficient_basis
 from nrknet.config import NRKNetConfig
 from nrknet.folder import check_state, download_folder, read_folder, write_folder
 from nrknet.layers import EVIDENCE_BANDS, HEADS, MEMORY_CELLS, RadiusHead, State, UNet, blur_evidence, upsample
@@ -71,6 +72,8 @@ class NRKNet(
         self.memory = MEMORY_CELLS[config.memory](config.widths[0], config.hidden_channels, config.memory_kernel)
         self.head = HEADS[config.head](config)
         self.fusion = LearnedFusion(config.num_coefficients) if config.fusion == "learned" else None
+        if isinstance(self.head, RadiusHead) and config.num_coordinates:
+            self.head.basis.copy_(coefficient_basis(self.atoms.kernels(), config.num_coordinates))
         self._initialise()
 
     def _initialise(self) -> None:
@@ -154,10 +157,10 @@ class NRKNet(
         hidden, state = self.memory(pooled, state)
         if config.memory_pool > 1:
             hidden = F.interpolate(hidden, scale_factor=config.memory_pool, mode="nearest")
-        coefficients, logits = self.head(features, hidden, scale)
-        coefficients = self._normalise(coefficients.float())
-        operator = BlurOperator(self.atoms, coefficients, self.fusion)
-        with torch.autocast(level.device.type, enabled=False):  # pixels stay float32 whatever the U-Net runs in
+        with torch.autocast(level.device.type, enabled=False):  # coefficients and pixels stay float32
+            coefficients, logits = self.head(features.float(), hidden.float(), scale)
+            coefficients = self.normalise(coefficients)
+            operator = BlurOperator(self.atoms, coefficients, self.fusion)
             terms = neumann_terms(operator, level.float(), config.powers(scale))
             image = torch.stack(terms[config.scale_images_from :]).sum(0)
         radius = self.head.expected_radius(logits) if isinstance(self.head, RadiusHead) and logits is not None else None
@@ -171,7 +174,7 @@ class NRKNet(
             x = torch.cat([x - 0.5, evidence.to(x.dtype)], dim=1)
         return x.contiguous(memory_format=torch.channels_last)
 
-    def _normalise(self, coefficients: Tensor) -> Tensor:
+    def normalise(self, coefficients: Tensor) -> Tensor:
         """For "unit_sum" replace the delta's coefficient by 1 minus the sum of the others."""
         if self.config.coefficients == "free":
             return coefficients

@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from nrknet.basis import coefficient_basis
 from nrknet.config import NRKNetConfig, named_config
 from nrknet.data import Batch, RenderedCrops, SharpPhotos
 from nrknet.defocus import DefocusConfig
-from nrknet.layers import RadiusHead
+from nrknet.layers import RadiusHead, radius_weights
 from nrknet.losses import LossConfig, fdr, total_loss
 from nrknet.model import NRKNet
 from nrknet.neumann import BlurOperator, fuse_scales, neumann_terms, pyramid
@@ -303,29 +304,54 @@ class Trainer:
 
 
 def prefit_table(model: NRKNet, crops: RenderedCrops, *, steps: int, weights: LossConfig, rate: float = 0.02) -> None:
-    """Fit the radius table and the atoms alone, the true radius given: one coefficient vector per radius and scale.
+    """Fit the atoms and the radius table alone, the true radius given: one coefficient vector per radius and scale.
+
+    The first third of the steps fits the atoms, with a table of plain coefficients that is then thrown away; the rest
+    fits the head's table in the well-conditioned basis of those atoms.
 
     Args:
-        model: a network with a radius head; its table and atoms are changed.
+        model: a network with a radius head; its atoms, basis and table are changed.
         crops: source of rendered crops.
         steps: Adam steps.
-        weights: uses the scale weights and the FDR and reblur terms.
+        weights: uses the scale weights and the FDR term.
         rate: Adam's learning rate, cosine decay to 0.
     """
     head, config = model.head, model.config
     assert isinstance(head, RadiusHead)
-    optimiser = torch.optim.Adam([head.table, *model.atoms.requires_grad_().parameters()], lr=rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    started = time.monotonic()
-    for step, batch in enumerate(_prefit_batches(crops, steps)):
+    plain = head.table.new_zeros(*head.table.shape[:2], config.num_coefficients).requires_grad_()
+
+    def look_up_plain(radius: Tensor, t: int) -> Tensor:
+        shares = radius_weights(radius, head.radii)[:, 1:]
+        return torch.einsum("brhw,rk->bkhw", shares, plain[t - 1])
+
+    atoms = [plain, *model.atoms.requires_grad_().parameters()]
+    _fit(model, crops, atoms, look_up_plain, range(0, steps // 3), weights, rate)
+    model.atoms.requires_grad_(False)
+    if config.num_coordinates:
+        head.basis.copy_(coefficient_basis(model.atoms.kernels(), config.num_coordinates))
+    _fit(model, crops, [head.table], head.lookup, range(steps // 3, steps), weights, rate)
+
+
+def _fit(
+    model: NRKNet,
+    crops: RenderedCrops,
+    parameters: list[Tensor],
+    look_up: Callable[[Tensor, int], Tensor],
+    steps: range,
+    weights: LossConfig,
+    rate: float,
+) -> None:
+    """Adam on the multi-scale prediction loss, coefficients looked up by the true radius."""
+    config = model.config
+    optimiser = torch.optim.Adam(parameters, lr=rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(len(steps), 1))
+    for step in steps:
+        batch = _half_size(crops, step)
         blurred, sharp = (pyramid(x, config.num_scales, mode=config.pyramid) for x in (batch.blurred, batch.sharp))
         terms, loss = [], torch.zeros((), device=batch.blurred.device)
         for i, t in enumerate(range(config.num_scales, 0, -1)):
             radius = F.avg_pool2d(batch.radius, 2 ** (t - 1)) / 2 ** (t - 1)
-            coefficients = head.lookup(radius, t)
-            if config.coefficients == "unit_sum":
-                coefficients = torch.cat([1 - coefficients[:, 1:].sum(1, keepdim=True), coefficients[:, 1:]], dim=1)
-            operator = BlurOperator(model.atoms, coefficients)
+            operator = BlurOperator(model.atoms, model.normalise(look_up(radius, t)))
             terms.append(neumann_terms(operator, blurred[i], config.powers(t)))
             image = torch.stack(terms[-1][config.scale_images_from :]).sum(0)
             loss = loss + weights.scale_weights[t] * _prediction(image, sharp[i], weights)
@@ -336,23 +362,20 @@ def prefit_table(model: NRKNet, crops: RenderedCrops, *, steps: int, weights: Lo
         optimiser.step()
         schedule.step()
         if step % 50 == 0:
-            gain = (psnr(image.detach(), batch.sharp) - psnr(batch.blurred, batch.sharp)).mean()
-            seconds = time.monotonic() - started
-            log.info("prefit %d: loss %.5f gain %.3f dB, %.0f s", step, loss.item(), gain.item(), seconds)
+            log.info("prefit %d: loss %.5f", step, loss.item())
 
 
 def _prediction(image: Tensor, sharp: Tensor, weights: LossConfig) -> Tensor:
     return F.mse_loss(image, sharp) + weights.fdr * fdr(image, sharp, norm=weights.fdr_norm)
 
 
-def _prefit_batches(crops: RenderedCrops, steps: int) -> Iterator[Batch]:
-    """Half-size cuts of the crops: the table needs many radii, not large pictures."""
+def _half_size(crops: RenderedCrops, step: int) -> Batch:
+    """A batch cut to half size: the table needs many radii, not large pictures."""
     side = max(crops.size // 2, min(crops.size, 64))
-    for step in range(steps):
-        batch = crops.at(step)
-        first = (step % 2) * (crops.size - side)
-        cut = slice(first, first + side)
-        yield Batch(*(x[..., cut, cut].contiguous() for x in (batch.blurred, batch.sharp, batch.radius)))
+    first = (step % 2) * (crops.size - side)
+    cut = slice(first, first + side)
+    batch = crops.at(step)
+    return Batch(*(x[..., cut, cut].contiguous() for x in (batch.blurred, batch.sharp, batch.radius)))
 
 
 def psnr(image: Tensor, sharp: Tensor) -> Tensor:

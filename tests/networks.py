@@ -26,14 +26,21 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=seeded(seed))
 
 
-def randomise(model: NRKNet, *, seed: int = 0, scale: float = 0.2) -> NRKNet:
-    """Give every parameter and every running statistic a random value; zero-initialised heads become active."""
+def randomise(model: NRKNet, *, seed: int = 0) -> NRKNet:
+    """Give every parameter and every running statistic a random value; zero-initialised heads become active.
+
+    Convolutions keep the size of what they are given and coefficients stay around 0.1, so that (I - D)^3 does not
+    blow rounding errors up.
+    """
     generator = seeded(seed)
     with torch.no_grad():
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             if name.endswith("running_var"):
                 tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
             elif tensor.is_floating_point() and name not in ("head.radii", "atoms.fixed"):
+                scale = tensor[0].numel() ** -0.5 if tensor.ndim == 4 else 0.2
+                if name.startswith("head.residual"):
+                    scale *= 0.2
                 tensor.copy_(scale * torch.randn(tensor.shape, generator=generator))
     return model
 

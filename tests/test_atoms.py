@@ -176,7 +176,9 @@ def test_per_channel_atoms_keep_the_colours_apart(kind: str) -> None:
 # ---------------------------------------------------------------------------------------------------------- borders
 
 
-@pytest.mark.parametrize(("size", "pad"), [((6, 9), 2), ((6, 9), 5), ((6, 9), 6), ((3, 4), 20), ((1, 5), 3), ((2, 2), 7)])
+@pytest.mark.parametrize(
+    ("size", "pad"), [((6, 9), 2), ((6, 9), 5), ((6, 9), 6), ((3, 4), 20), ((1, 5), 3), ((2, 2), 7)]
+)
 def test_reflection_repeats_back_and_forth_however_large_the_padding(size: tuple[int, int], pad: int) -> None:
     x = noise(2, 3, *size)
     expected = x

@@ -35,18 +35,16 @@ def without_gradient(model: NRKNet) -> set[str]:
     ("name", "expected"), [("released", 6_094_107), ("paper", 6_082_558), ("default", 6_092_323), ("lite", 878_569)]
 )
 def test_networks_have_the_parameters_they_are_known_by(name: str, expected: int) -> None:
-    with torch.device("meta"):
-        assert sum(p.numel() for p in NRKNet(PRESETS[name]).parameters()) == expected
+    assert sum(p.numel() for p in NRKNet(PRESETS[name]).parameters()) == expected
     assert name != "lite" or expected < 1_000_000
 
 
 def test_the_variants_of_table_3_differ_in_their_atoms_alone() -> None:
     def rest(name: str) -> int:
-        model = NRKNet(VARIANTS[name])
+        model = NRKNet(narrow(VARIANTS[name]))
         return sum(p.numel() for part, p in model.named_parameters() if not part.startswith("atoms."))
 
-    with torch.device("meta"):
-        assert len({rest(name) for name in ("NonRecursive", "NonSeparable", "FullRKR")}) == 1
+    assert len({rest(name) for name in ("NonRecursive", "NonSeparable", "FullRKR")}) == 1
 
 
 # ----------------------------------------------------------------------------------------------- every configuration
@@ -210,20 +208,15 @@ def test_the_terms_are_those_of_the_series_and_the_scale_image_sums_them(name: s
             torch.testing.assert_close(scale.image, summed, **close)
 
 
-def test_the_coarser_scales_speak_to_the_finer_ones_only_through_the_memory() -> None:
-    x = noise(1, 3, 33, 40)
-    three = random_network(PRESETS["paper"])
+@pytest.mark.parametrize(("memory", "speak"), [("convlstm", True), ("none", False)])
+def test_the_coarser_scales_speak_to_the_finer_ones_through_the_memory_alone(memory: str, speak: bool) -> None:
+    three = random_network(replace(PRESETS["paper"], memory=memory))
     one = NRKNet(replace(three.config, num_scales=1)).eval()
     one.load_state_dict(three.state_dict())
+    x = noise(1, 3, 48, 64)  # needs no padding either way
     with torch.no_grad():
-        assert not torch.allclose(one(x).scales[-1].coefficients[..., :33, :40], three(x).scales[-1].coefficients[..., :33, :40])
-    alone = replace(PRESETS["paper"], memory="none")
-    three = random_network(alone)
-    one = NRKNet(replace(three.config, num_scales=1)).eval()
-    one.load_state_dict(three.state_dict())
-    x = noise(1, 3, 48, 64)  # no padding either way
-    with torch.no_grad():
-        torch.testing.assert_close(one(x).scales[-1].coefficients, three(x).scales[-1].coefficients)
+        difference = (one(x).scales[-1].coefficients - three(x).scales[-1].coefficients).abs().max()
+    assert (float(difference) > 0.01) == speak and (float(difference) < 1e-5) != speak
 
 
 @pytest.mark.parametrize("name", ["paper", "default", "lite"])
