@@ -22,7 +22,7 @@ def coefficient_basis(kernels: Tensor, count: int) -> Tensor:
         count: P, at most J = K - 1.
 
     Returns:
-        (P,J): coordinates q (P,) stand for the coefficients Gamma_j = sum_p q_p basis[p,j] of the atoms after the delta.
+        (P,J): coordinates q (P,) stand for coefficients Gamma_j = sum_p q_p basis[p,j] of the atoms after the delta.
     """
     transfer = torch.fft.fft2(kernels.detach().double().mean(dim=1).cpu(), s=(_GRID, _GRID))
     centre = kernels.shape[-1] // 2

@@ -129,12 +129,19 @@ class GatedHead(nn.Module):
         super().__init__()
         self.conv = conv(config.widths[0], config.num_coefficients, padding=config.padding)
         self.norm = nn.BatchNorm2d(config.num_coefficients)
-        self.stem = config.stem
+        self.stem, self.unit_sum = config.stem, config.coefficients == "unit_sum"
 
     def forward(self, features: Tensor, hidden: Tensor, scale: int) -> tuple[Tensor, None]:
         """Features (B,C,h,w), hidden (B,K,h,w) -> coefficients (B,K,stem h,stem w), no radius posterior."""
         coefficients = hidden * F.relu(self.norm(self.conv(features))) + hidden
-        return upsample(coefficients, self.stem), None
+        coefficients = upsample(coefficients, self.stem)
+        return unit_sum(coefficients) if self.unit_sum else coefficients, None
+
+
+def unit_sum(coefficients: Tensor) -> Tensor:
+    """(B,K,h,w) with the delta's coefficient replaced by 1 minus the sum of the others."""
+    others = coefficients[:, 1:]
+    return torch.cat([1 - others.sum(dim=1, keepdim=True), others], dim=1)
 
 
 class RadiusHead(nn.Module):
@@ -155,7 +162,7 @@ class RadiusHead(nn.Module):
         super().__init__()
         channels = config.widths[0] + config.hidden_channels
         count = config.num_coordinates or config.num_atoms
-        self.stem = config.stem
+        self.stem, self.unit_sum = config.stem, config.coefficients == "unit_sum"
         self.register_buffer("radii", torch.tensor(config.radii, dtype=torch.float32), persistent=False)
         self.register_buffer("basis", torch.eye(config.num_atoms)[:count].contiguous())
         # radius 0 always looks up the identity, so the table starts at the second radius
@@ -176,12 +183,14 @@ class RadiusHead(nn.Module):
 
     def _look_up(self, weights: Tensor, scale: int) -> Tensor:
         """Table entries weighted over the radii: (B,R,h,w) weights -> (B,P,h,w) coordinates; radius 0 is zero."""
-        return torch.einsum("brhw,rp->bphw", weights[:, 1:], self.table[scale - 1])
+        return F.conv2d(weights[:, 1:], self.table[scale - 1].t()[:, :, None, None])
 
     def _coefficients(self, coordinates: Tensor) -> Tensor:
-        """Coordinates (B,P,h,w) -> coefficients (B,K,h,w), the delta's first and 1."""
-        others = torch.einsum("bphw,pj->bjhw", coordinates, self.basis)
-        return torch.cat([torch.ones_like(others[:, :1]), others], dim=1)
+        """Coordinates (B,P,h,w) -> coefficients (B,K,h,w); the delta's is 1, less the others for unit sum."""
+        delta = self.basis.sum(dim=1, keepdim=True) if self.unit_sum else self.basis.new_zeros(len(self.basis), 1)
+        mix = torch.cat([-delta, self.basis], dim=1).t()
+        bias = F.one_hot(torch.zeros((), dtype=torch.long, device=mix.device), len(mix)).to(mix.dtype)
+        return F.conv2d(coordinates, mix[:, :, None, None], bias)
 
     def expected_radius(self, logits: Tensor) -> Tensor:
         """(B,R,h,w) logits -> (B,1,stem h,stem w) posterior mean radius in pixels of the scale."""

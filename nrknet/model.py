@@ -159,7 +159,6 @@ class NRKNet(
             hidden = F.interpolate(hidden, scale_factor=config.memory_pool, mode="nearest")
         with torch.autocast(level.device.type, enabled=False):  # coefficients and pixels stay float32
             coefficients, logits = self.head(features.float(), hidden.float(), scale)
-            coefficients = self.normalise(coefficients)
             operator = BlurOperator(self.atoms, coefficients, self.fusion)
             terms = neumann_terms(operator, level.float(), config.powers(scale))
             image = torch.stack(terms[config.scale_images_from :]).sum(0)
@@ -173,12 +172,3 @@ class NRKNet(
                 evidence = blur_evidence(level, self.config.stem)
             x = torch.cat([x - 0.5, evidence.to(x.dtype)], dim=1)
         return x.contiguous(memory_format=torch.channels_last)
-
-    def normalise(self, coefficients: Tensor) -> Tensor:
-        """For "unit_sum" replace the delta's coefficient by 1 minus the sum of the others."""
-        if self.config.coefficients == "free":
-            return coefficients
-        others = coefficients[:, 1:]
-        return torch.cat([1 - others.sum(dim=1, keepdim=True), others], dim=1)
-
-

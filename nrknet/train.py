@@ -20,7 +20,7 @@ from nrknet.basis import coefficient_basis
 from nrknet.config import NRKNetConfig, named_config
 from nrknet.data import Batch, RenderedCrops, SharpPhotos
 from nrknet.defocus import DefocusConfig
-from nrknet.layers import RadiusHead, radius_weights
+from nrknet.layers import RadiusHead, radius_weights, unit_sum
 from nrknet.losses import LossConfig, fdr, total_loss
 from nrknet.model import NRKNet
 from nrknet.neumann import BlurOperator, fuse_scales, neumann_terms, pyramid
@@ -322,7 +322,7 @@ def prefit_table(model: NRKNet, crops: RenderedCrops, *, steps: int, weights: Lo
 
     def look_up_plain(radius: Tensor, t: int) -> Tensor:
         shares = radius_weights(radius, head.radii)[:, 1:]
-        return torch.einsum("brhw,rk->bkhw", shares, plain[t - 1])
+        return unit_sum(torch.einsum("brhw,rk->bkhw", shares, plain[t - 1]))
 
     atoms = [plain, *model.atoms.requires_grad_().parameters()]
     _fit(model, crops, atoms, look_up_plain, range(0, steps // 3), weights, rate)
@@ -351,7 +351,7 @@ def _fit(
         terms, loss = [], torch.zeros((), device=batch.blurred.device)
         for i, t in enumerate(range(config.num_scales, 0, -1)):
             radius = F.avg_pool2d(batch.radius, 2 ** (t - 1)) / 2 ** (t - 1)
-            operator = BlurOperator(model.atoms, model.normalise(look_up(radius, t)))
+            operator = BlurOperator(model.atoms, look_up(radius, t))
             terms.append(neumann_terms(operator, blurred[i], config.powers(t)))
             image = torch.stack(terms[-1][config.scale_images_from :]).sum(0)
             loss = loss + weights.scale_weights[t] * _prediction(image, sharp[i], weights)
