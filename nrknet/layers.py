@@ -144,6 +144,10 @@ def unit_sum(coefficients: Tensor) -> Tensor:
     return torch.cat([1 - others.sum(dim=1, keepdim=True), others], dim=1)
 
 
+RESIDUAL_STEP = 0.1
+"""Coordinates are of order 0.1 and every one counts: smaller steps keep Adam from shaking the image."""
+
+
 class RadiusHead(nn.Module):
     """Coefficients from a posterior over blur radii: sum_r p(r) table_t[r], plus a learned per-pixel residual.
 
@@ -178,7 +182,7 @@ class RadiusHead(nn.Module):
         joint = torch.cat([features, hidden], dim=1)
         logits = self.posterior(joint).float()
         looked_up = self._look_up(logits.softmax(dim=1), scale)
-        residual = F.pixel_shuffle(self.residual(joint).float(), self.stem)
+        residual = RESIDUAL_STEP * F.pixel_shuffle(self.residual(joint).float(), self.stem)
         return self._coefficients(upsample(looked_up, self.stem) + residual), logits
 
     def _look_up(self, weights: Tensor, scale: int) -> Tensor:

@@ -52,7 +52,7 @@ class Recipe:
 
     loss: LossConfig = field(default_factory=lambda: LossConfig(fdr_norm="ortho", radius=0.02))
     radius_decay: float = 0.15
-    rate: float = 7e-4
+    rate: float = 5e-4
     warmup: int = 100
     batch: int = 4
     size: int = 256
