@@ -5,7 +5,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from nrknet.basis import coefficient_basis
 from nrknet.config import PRESETS, VARIANTS, NRKNetConfig
+from nrknet.layers import RadiusHead
 from nrknet.model import NRKNet
 
 ALL_CONFIGS = {**PRESETS, **VARIANTS}
@@ -29,20 +31,38 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 def randomise(model: NRKNet, *, seed: int = 0) -> NRKNet:
     """Give every parameter and every running statistic a random value; zero-initialised heads become active.
 
-    Convolutions keep the size of what they are given and coefficients stay around 0.1, so that (I - D)^3 does not
-    blow rounding errors up.
+    Convolutions keep the size of what they are given and D stays near the identity (coefficients around 0.1, or
+    coordinates that change a pixel by about as much), so that (I - D)^3 does not blow rounding errors up. The basis of
+    a radius head is that of the random atoms.
     """
     generator = seeded(seed)
     with torch.no_grad():
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             if name.endswith("running_var"):
                 tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
-            elif tensor.is_floating_point() and name not in ("head.radii", "atoms.fixed"):
+            elif tensor.is_floating_point() and name not in ("head.radii", "head.basis", "atoms.fixed"):
                 scale = tensor[0].numel() ** -0.5 if tensor.ndim == 4 else 0.2
                 if name.startswith("head.residual"):
                     scale *= 0.2
                 tensor.copy_(scale * torch.randn(tensor.shape, generator=generator))
+        tame_coordinates(model)
     return model
+
+
+@torch.no_grad()
+def tame_coordinates(model: NRKNet) -> None:
+    """Give the radius head its atoms' basis, and scale down what writes coordinates: 1 may change a pixel by 1."""
+    head = model.head
+    if not isinstance(head, RadiusHead) or not model.config.num_coordinates:
+        return
+    kernels = model.atoms.kernels()
+    head.basis.copy_(coefficient_basis(kernels, len(head.basis)))
+    change = torch.einsum("pj,jsxy->psxy", head.basis, kernels[1:] - kernels[:1])
+    gain = change.abs().sum((-1, -2)).amax(1)
+    head.table /= gain
+    gain = gain.repeat_interleave(head.stem**2)
+    head.residual.weight /= gain[:, None, None, None]
+    head.residual.get_parameter("bias").div_(gain)
 
 
 def random_network(config: NRKNetConfig, *, seed: int = 0) -> NRKNet:

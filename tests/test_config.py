@@ -43,17 +43,22 @@ def valid_configs(draw: st.DrawFn) -> NRKNetConfig:
         memory_pool=draw(st.sampled_from([1, 2])),
         head=head,
         radii=(0, *grid) if head == "radius" else (),
+        num_coordinates=draw(st.none() | st.integers(1, num_atoms)),
         evidence=draw(st.booleans()),
         channel_order=draw(st.sampled_from(["rgb", "bgr"])),
     )
 
 
+WHOLE = ("num_atoms", "num_scales", "stem", "memory_pool", "memory_kernel")
 BAD_VALUES: list[tuple[str, Any]] = [
-    *((name, bad) for name in NAMES if name != "memory_channels" for bad in (None, "nonsense", -1, [[]], 0.5)),
-    *((name, 1.0) for name in ("num_atoms", "num_scales", "stem", "memory_pool", "memory_kernel", "scale_images_from")),
-    *((name, True) for name in ("num_atoms", "num_scales", "stem", "memory_pool", "memory_kernel")),
+    *((name, bad) for name in NAMES for bad in ("nonsense", -1, [[]], 0.5)),
+    *((name, None) for name in NAMES if name not in ("memory_channels", "num_coordinates")),
+    *((name, 1.0) for name in (*WHOLE, "scale_images_from", "num_coordinates", "memory_channels")),
+    *((name, True) for name in (*WHOLE, "num_coordinates", "memory_channels")),
     ("num_atoms", 0),
     ("num_atoms", MAX_ATOMS + 1),
+    ("num_coordinates", 0),
+    ("num_coordinates", NRKNetConfig().num_atoms + 1),
     ("num_scales", 0),
     ("num_scales", 5),
     ("shared_atoms", 1),

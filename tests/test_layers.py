@@ -1,6 +1,7 @@
 """Building blocks: sizes, states, and heads that look coefficients up as their formulas say."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from nrknet.config import PRESETS, RADII
 from nrknet.layers import (
     EVIDENCE_BANDS,
+    RESIDUAL_STEP,
     ConvLSTM,
     GatedHead,
     MemorylessCell,
@@ -19,18 +21,29 @@ from nrknet.layers import (
     UNet,
     blur_evidence,
     radius_weights,
+    unit_sum,
     upsample,
 )
 
 GRID = torch.tensor(RADII, dtype=torch.float32)
 
 
-def radius_head(*, stem: int = 1, table_seed: int | None = 0) -> RadiusHead:
-    head = RadiusHead(narrow(replace(PRESETS["default"], stem=stem)))
+def radius_head(*, stem: int = 1, table_seed: int | None = 0, **options: Any) -> RadiusHead:
+    """A head with a basis of small whole numbers, which make exact sums."""
+    head = RadiusHead(narrow(replace(PRESETS["default"], stem=stem, **options)))
+    if head.basis.shape[0] < head.basis.shape[1]:
+        head.basis.copy_(torch.randint(-3, 4, head.basis.shape, generator=seeded(5)))
     if table_seed is not None:
         with torch.no_grad():
             head.table.copy_(torch.randn(head.table.shape, generator=seeded(table_seed)))
     return head
+
+
+def coefficients_of(coordinates: Tensor, basis: Tensor, *, sums: str) -> Tensor:
+    """(...,P) coordinates -> (...,K) coefficients as their definition says."""
+    others = coordinates @ basis
+    delta = 1 - others.sum(-1, keepdim=True) if sums == "unit_sum" else torch.ones_like(others[..., :1])
+    return torch.cat([delta, others], dim=-1)
 
 
 # ------------------------------------------------------------------------------------------------------------- U-Net
@@ -100,6 +113,22 @@ def test_the_gated_head_is_the_hidden_state_times_one_plus_its_gate() -> None:
     torch.testing.assert_close(coefficients, hidden * (1 + head.norm(head.conv(features)).relu()))
 
 
+def test_unit_sum_replaces_the_deltas_coefficient_alone() -> None:
+    coefficients = noise(2, 5, 3, 4) - 0.5
+    found = unit_sum(coefficients)
+    assert torch.equal(found[:, 1:], coefficients[:, 1:])
+    torch.testing.assert_close(found.sum(1), torch.ones(2, 3, 4))
+
+
+@pytest.mark.parametrize("stem", [1, 2])
+def test_the_gated_heads_unit_sum_is_that_of_its_free_coefficients(stem: int) -> None:
+    free = GatedHead(narrow(replace(PRESETS["paper"], stem=stem))).eval()
+    sums = GatedHead(narrow(replace(PRESETS["paper"], stem=stem, coefficients="unit_sum"))).eval()
+    sums.load_state_dict(free.state_dict())
+    features, hidden = noise(1, 8, 6, 7), noise(1, 21, 6, 7, seed=1) - 0.5
+    assert torch.equal(sums(features, hidden, 1)[0], unit_sum(free(features, hidden, 1)[0]))
+
+
 # ------------------------------------------------------------------------------------------------------- radius head
 
 
@@ -133,12 +162,18 @@ def test_radii_outside_the_grid_take_its_ends(radius: float, index: int) -> None
     assert weights[index] == 1 and weights.sum() == 1
 
 
+@pytest.mark.parametrize("sums", ["unit_sum", "free"])
+@pytest.mark.parametrize("count", [1, 8, 20, None])
 @pytest.mark.parametrize("scale", [1, 2, 3])
-def test_the_table_is_interpolated_linearly_and_radius_zero_is_the_delta(scale: int) -> None:
-    head = radius_head()
-    delta = F.one_hot(torch.tensor(0), 21).float()
-    nodes = torch.cat([torch.zeros(1, 21), head.table[scale - 1].detach()]) + delta  # offsets from the identity
+def test_the_table_is_interpolated_linearly_and_radius_zero_is_the_delta(
+    scale: int, count: int | None, sums: str
+) -> None:
+    head = radius_head(num_coordinates=count, coefficients=sums)
+    assert head.table.shape == (3, len(RADII) - 1, count or 20) and head.basis.shape == (count or 20, 20)
+    coordinates = torch.cat([torch.zeros(1, count or 20), head.table[scale - 1].detach()])
+    nodes = coefficients_of(coordinates, head.basis, sums=sums)
     on_grid = head.lookup(GRID.view(1, 1, 1, -1), scale)[0, :, 0].T
+    assert torch.equal(on_grid[0], F.one_hot(torch.tensor(0), 21).float())
     torch.testing.assert_close(on_grid, nodes)
     middle = (GRID[1:] + GRID[:-1]) / 2
     between = head.lookup(middle.view(1, 1, 1, -1), scale)[0, :, 0].T
@@ -163,12 +198,20 @@ def test_the_expected_radius_is_the_mean_of_the_posterior_at_full_resolution(ste
     torch.testing.assert_close(head.expected_radius(logits), upsample(mean, stem))
 
 
-def test_the_residual_reaches_every_pixel_of_a_two_by_two_stem_by_itself() -> None:
-    head = radius_head(stem=2, table_seed=None)
+def test_without_coordinates_the_basis_is_the_coefficients_themselves() -> None:
+    assert torch.equal(RadiusHead(narrow(replace(PRESETS["default"], num_coordinates=None))).basis, torch.eye(20))
+
+
+@pytest.mark.parametrize("sums", ["unit_sum", "free"])
+@pytest.mark.parametrize("count", [8, None])
+def test_the_residual_reaches_every_pixel_of_a_two_by_two_stem_by_itself(count: int | None, sums: str) -> None:
+    head = radius_head(stem=2, table_seed=None, num_coordinates=count, coefficients=sums)
+    bias = torch.arange(4.0 * (count or 20))  # one number per coordinate and pixel of the 2x2 block
     with torch.no_grad():
-        head.residual.bias.copy_(torch.arange(84.0))  # type: ignore[union-attr]
-    found = head(noise(1, 8, 3, 3), noise(1, 21, 3, 3), 1)[0][0, 1:, :2, :2]
-    assert torch.equal(found.flatten(), torch.arange(4.0, 84.0))
+        head.residual.bias.copy_(bias)  # type: ignore[union-attr]
+    found = head(noise(1, 8, 3, 3), noise(1, 21, 3, 3), 1)[0][0, :, :2, :2].flatten(1)
+    coordinates = RESIDUAL_STEP * bias.view(-1, 4).T
+    torch.testing.assert_close(found.T, coefficients_of(coordinates, head.basis, sums=sums))
 
 
 # ---------------------------------------------------------------------------------------------------------- evidence

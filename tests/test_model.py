@@ -32,7 +32,7 @@ def without_gradient(model: NRKNet) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("released", 6_094_107), ("paper", 6_082_558), ("default", 6_092_323), ("lite", 878_569)]
+    ("name", "expected"), [("released", 6_094_107), ("paper", 6_082_558), ("default", 6_081_468), ("lite", 867_978)]
 )
 def test_networks_have_the_parameters_they_are_known_by(name: str, expected: int) -> None:
     assert sum(p.numel() for p in NRKNet(PRESETS[name]).parameters()) == expected
@@ -180,8 +180,10 @@ def test_unit_sum_coefficients_keep_a_flat_image_flat_for_any_weights(name: str,
 
 @pytest.mark.parametrize("atoms", ["recursive", "nonrecursive", "nonseparable", "gaussian"])
 @pytest.mark.parametrize("stem", [1, 2])
-def test_unit_sum_holds_with_every_bank_and_stem(atoms: str, stem: int) -> None:
-    model = random_network(replace(PRESETS["default"], atoms=atoms, stem=stem, num_atoms=5))
+@pytest.mark.parametrize("count", [4, None])
+def test_unit_sum_holds_with_every_bank_and_stem(atoms: str, stem: int, count: int | None) -> None:
+    config = replace(PRESETS["default"], atoms=atoms, stem=stem, num_atoms=5, num_coordinates=count)
+    model = random_network(config)
     flat = torch.full((1, 3, 33, 40), 0.6)
     with torch.no_grad():
         torch.testing.assert_close(model(flat).image, flat, atol=2e-4, rtol=0)

@@ -14,6 +14,7 @@ from skimage import data
 from torch import Tensor
 
 from nrknet import train as train_module
+from nrknet.basis import coefficient_basis
 from nrknet.config import PRESETS, NRKNetConfig
 from nrknet.data import Batch, RenderedCrops
 from nrknet.defocus import DefocusConfig
@@ -24,7 +25,13 @@ from nrknet.weights import load_model
 
 STEPS = 6
 TINY: dict[str, Any] = {"num_atoms": 3, "widths": (4, 8), "num_blocks": (1, 1)}
-TINY_RADIUS: dict[str, Any] = {"coefficients": "unit_sum", "head": "radius", "radii": (0, 2, 5), "memory_channels": 4}
+TINY_RADIUS: dict[str, Any] = {
+    "coefficients": "unit_sum",
+    "head": "radius",
+    "radii": (0, 2, 5),
+    "num_coordinates": 2,
+    "memory_channels": 4,
+}
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +136,8 @@ def test_every_parameter_but_the_prefitted_atoms_is_trained(photos: Path, tmp_pa
 
     run(photos, tmp_path, preset="tiny radius", on_step=keep)
     end = checkpoint(tmp_path)["model"]
-    assert {name for name, value in end.items() if torch.equal(value, states[0][name])} == {"atoms.logits"}
+    kept = {name for name, value in end.items() if torch.equal(value, states[0][name])}
+    assert kept == {"atoms.logits", "head.basis"}
 
 
 # --------------------------------------------------------------------------------------------------------------- resume
@@ -256,17 +264,20 @@ def flat_batch(blurred: float, sharp: float, count: int = 3) -> Batch:
     return Batch(*levels, torch.zeros(count, 1, 32, 32).half())
 
 
-def test_prefitting_changes_table_and_atoms_and_leaves_radius_zero_the_identity() -> None:
+@pytest.mark.parametrize("count", [2, None])
+def test_prefitting_changes_atoms_basis_and_table_and_leaves_radius_zero_the_identity(count: int | None) -> None:
     torch.manual_seed(0)
-    model = NRKNet(NRKNetConfig(**TINY, **TINY_RADIUS))
+    model = NRKNet(NRKNetConfig(**TINY, **{**TINY_RADIUS, "num_coordinates": count}))
     before = {k: v.clone() for k, v in model.state_dict().items()}
     source, cpu = torch.from_numpy(data.coffee()[:100, :100].copy()).permute(2, 0, 1), torch.device("cpu")
     crops = RenderedCrops(
         [source], size=32, margin=4, batch=2, pool=4, reuse=1, seed=0, defocus=DefocusConfig(), device=cpu
     )
-    prefit_table(model, crops, steps=4, weights=LossConfig())
+    prefit_table(model, crops, steps=6, weights=LossConfig())  # the atoms move from the second of their two on
     changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
-    assert changed == {"atoms.logits", "head.table"}
+    assert changed == {"atoms.logits", "head.table", *(("head.basis",) if count else ())}
+    expected = coefficient_basis(model.atoms.kernels(), count) if count else torch.eye(3)
+    assert torch.equal(model.head.basis, expected)
     for scale in (1, 2, 3):
         coefficients = model.head.lookup(torch.zeros(1, 1, 5, 6), scale)
         assert torch.equal(coefficients[:, 0], torch.ones(1, 5, 6)) and not coefficients[:, 1:].any()

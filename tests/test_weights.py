@@ -26,7 +26,7 @@ from nrknet.neumann import pyramid
 from nrknet.weights import convert_released, load_model, load_released, pick_device, save_model
 
 VECTORS = Path(__file__).resolve().parents[2] / "shared" / "conformance" / "official_release_vectors.npz"
-LITE = replace(PRESETS["lite"], widths=(6, 8, 8), num_atoms=3, radii=(0, 1, 4))
+LITE = replace(PRESETS["lite"], widths=(6, 8, 8), num_atoms=3, num_coordinates=2, radii=(0, 1, 4))
 
 
 @pytest.fixture(scope="module")
@@ -298,7 +298,9 @@ def test_weights_that_do_not_fit_their_configuration_are_refused_by_name(saved: 
     save_file({**tensors, "head.more": torch.zeros(1)}, folder / "model.safetensors")
     refused(lambda: load_model(folder, device="cpu"), "unexpected head.more")
     save_file({**tensors, "head.table": torch.zeros(1, 2)}, folder / "model.safetensors")
-    refused(lambda: load_model(folder, device="cpu"), "head.table is [1, 2], expected [3, 2, 4]")
+    refused(lambda: load_model(folder, device="cpu"), "head.table is [1, 2], expected [3, 2, 2]")
+    save_file({k: v for k, v in tensors.items() if k != "head.basis"}, folder / "model.safetensors")
+    refused(lambda: load_model(folder, device="cpu"), "missing head.basis")
 
 
 # -------------------------------------------------------------------------------------------------- names and devices
