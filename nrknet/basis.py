@@ -7,7 +7,8 @@ from torch import Tensor
 
 IMAGE_VARIANCE = 0.05
 NOISE_VARIANCE = 1e-5
-_GRID = 128
+_GRID = 256  # above the largest support, 129
+_LOWEST = 1 / 128  # cycles per pixel below which the spectrum is flat
 
 
 def coefficient_basis(kernels: Tensor, count: int) -> Tensor:
@@ -29,7 +30,7 @@ def coefficient_basis(kernels: Tensor, count: int) -> Tensor:
     f = torch.fft.fftfreq(_GRID, dtype=torch.float64)
     transfer = transfer * torch.exp(2j * math.pi * centre * (f[:, None] + f[None]))
     change = transfer[1:] - 1
-    spectrum = 1 / (f[:, None] ** 2 + f[None] ** 2 + _GRID**-2)
+    spectrum = 1 / (f[:, None] ** 2 + f[None] ** 2 + _LOWEST**2)
     spectrum = IMAGE_VARIANCE * spectrum / spectrum.sum() + NOISE_VARIANCE / _GRID**2
     covariance = torch.einsum("ixy,jxy->ij", change * spectrum, change.conj()).real
     variances, directions = torch.linalg.eigh(covariance)

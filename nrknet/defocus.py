@@ -55,6 +55,8 @@ class DefocusConfig:
             to the gain before blurring and clip after it.
         dark_chance, dark_stops: chance of low light, and how many stops darker it is.
         gamma: tone curve x^gamma applied to the encoded image.
+        response_chance, response: chance that light and pixel values are related by light = value^response instead
+            of sRGB's curve: cameras' and editors' curves differ, and a network trained on one counts on it.
         clean_chance, read_noise, shot_noise: chance of no noise; otherwise its variance at an encoded value x is
             read^2 + shot^2 x.
         grain_chance: chance that the noise is correlated over neighbouring pixels, as cameras' processing leaves it.
@@ -74,7 +76,7 @@ class DefocusConfig:
     max_layers: int = 4
     content_outline: float = 0.35
     other_content: float = 0.3
-    softness: Range = (0.05, 0.6)
+    softness: Range = (0.0, 0.6)
     rim: Range = (-0.3, 0.4)
     aspect: Range = (0.75, 1.0)
     polygon_chance: float = 0.3
@@ -84,6 +86,8 @@ class DefocusConfig:
     dark_chance: float = 0.3
     dark_stops: Range = (0.5, 3.0)
     gamma: Range = (0.85, 1.2)
+    response_chance: float = 0.6
+    response: Range = (1.0, 2.6)
     clean_chance: float = 0.4
     read_noise: Range = (0.0, 0.006)
     shot_noise: Range = (0.0, 0.010)
@@ -114,11 +118,11 @@ class DefocusConfig:
 
 _CHANCES = (
     "sharp_fraction", "content_outline", "other_content", "polygon_chance", "highlight_chance", "dark_chance",
-    "clean_chance", "grain_chance",
+    "clean_chance", "grain_chance", "response_chance",
 )  # fmt: skip
 _BOUNDS: dict[str, Range] = {
     "softness": (0, 1), "rim": (-1, 1), "aspect": (0.3, 1), "highlight_threshold": (0, 1), "highlight_gain": (1, 100),
-    "dark_stops": (0, 8), "gamma": (0.3, 3), "read_noise": (0, 1), "shot_noise": (0, 1),
+    "dark_stops": (0, 8), "gamma": (0.3, 3), "response": (0.5, 4), "read_noise": (0, 1), "shot_noise": (0, 1),
 }  # fmt: skip
 
 
@@ -135,6 +139,18 @@ class Defocused:
     blurred: Tensor
     sharp: Tensor
     radius: Tensor
+
+
+class _Response(NamedTuple):
+    """A camera's curve between light and pixel values: light = value^exponent, or sRGB's where there is none."""
+
+    exponent: float | None
+
+    def to_light(self, encoded: Tensor) -> Tensor:
+        return srgb_to_linear(encoded) if self.exponent is None else encoded.clamp(min=0) ** self.exponent
+
+    def from_light(self, light: Tensor) -> Tensor:
+        return linear_to_srgb(light) if self.exponent is None else light.clamp(0, 1) ** (1 / self.exponent)
 
 
 class _Layer(NamedTuple):
@@ -178,14 +194,15 @@ def _render_one(batch: Tensor, index: int, config: DefocusConfig, dice: Dice) ->
         content_outline=config.content_outline,
     )
     radii = _radii(depths, alphas, focus, _draw_largest_radius(config, dice))
-    expose = _draw_exposure(config, dice)
+    response = _draw_response(config, dice)
+    expose = _draw_exposure(config, dice, response)
     base = expose(batch[index])
     layers = [_Layer(_without_foreground(base, alphas[1:], radii), alphas[0], radii[0])]
     for alpha, radius in zip(alphas[1:], radii[1:], strict=True):
         colour = expose(_other_content(batch, index, dice)) if dice.chance(config.other_content) else base
         layers.append(_Layer(colour, alpha, radius))
     blurred, truth, radius = _compose(layers, aperture)
-    return _sensor(linear_to_srgb(blurred), config, dice), linear_to_srgb(truth), radius
+    return _sensor(response.from_light(blurred), config, dice), response.from_light(truth), radius
 
 
 def _compose(layers: list[_Layer], aperture: Aperture) -> tuple[Tensor, Tensor, Tensor]:
@@ -255,7 +272,11 @@ def _other_content(batch: Tensor, index: int, dice: Dice) -> Tensor:
 # --------------------------------------------------------------------------------------------------------- photometry
 
 
-def _draw_exposure(config: DefocusConfig, dice: Dice) -> Callable[[Tensor], Tensor]:
+def _draw_response(config: DefocusConfig, dice: Dice) -> _Response:
+    return _Response(dice.uniform(*config.response) if dice.chance(config.response_chance) else None)
+
+
+def _draw_exposure(config: DefocusConfig, dice: Dice, response: _Response) -> Callable[[Tensor], Tensor]:
     """A function from encoded images to the linear light of one scene: tone, bright lights, exposure."""
     gamma = dice.uniform(*config.gamma)
     threshold = dice.uniform(*config.highlight_threshold)
@@ -263,7 +284,7 @@ def _draw_exposure(config: DefocusConfig, dice: Dice) -> Callable[[Tensor], Tens
     exposure = 2 ** -dice.uniform(*config.dark_stops) if dice.chance(config.dark_chance) else 1.0
 
     def expose(encoded: Tensor) -> Tensor:
-        linear = srgb_to_linear(encoded.clamp(0, 1) ** gamma)
+        linear = response.to_light(encoded.clamp(0, 1) ** gamma)
         if gain > 1:
             excess = (linear.amax(-3, keepdim=True) - threshold).clamp(min=0) / max(1 - threshold, 1e-3)
             linear = linear * (1 + (gain - 1) * excess**2)  # squared: lamps and glints, not every white wall

@@ -33,12 +33,13 @@ def write_folder(
         config: the network's structure.
         tensors: its state dict.
         training: how the weights came about, kept beside them.
-        half: store 16-bit floats; reading turns them back to 32 bit.
+        half: store the convolutions' weights as 16-bit floats, which reading turns back to 32 bit. Everything else
+            stays as it is: atoms, basis and table are few, and a small error in them shows.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stored = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     if half:
-        stored = {k: v.half() if v.is_floating_point() else v for k, v in stored.items()}
+        stored = {k: v.half() if v.is_floating_point() and v.ndim == 4 else v for k, v in stored.items()}
     part = folder / (WEIGHTS_FILE + ".part")
     save_file(stored, part, metadata={"format": "pt"})
     part.replace(folder / WEIGHTS_FILE)

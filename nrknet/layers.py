@@ -187,14 +187,14 @@ class RadiusHead(nn.Module):
 
     def _look_up(self, weights: Tensor, scale: int) -> Tensor:
         """Table entries weighted over the radii: (B,R,h,w) weights -> (B,P,h,w) coordinates; radius 0 is zero."""
-        return F.conv2d(weights[:, 1:], self.table[scale - 1].t()[:, :, None, None])
+        return _mix(self.table[scale - 1].t(), weights[:, 1:])
 
     def _coefficients(self, coordinates: Tensor) -> Tensor:
         """Coordinates (B,P,h,w) -> coefficients (B,K,h,w); the delta's is 1, less the others for unit sum."""
         delta = self.basis.sum(dim=1, keepdim=True) if self.unit_sum else self.basis.new_zeros(len(self.basis), 1)
-        mix = torch.cat([-delta, self.basis], dim=1).t()
-        bias = F.one_hot(torch.zeros((), dtype=torch.long, device=mix.device), len(mix)).to(mix.dtype)
-        return F.conv2d(coordinates, mix[:, :, None, None], bias)
+        coefficients = _mix(torch.cat([-delta, self.basis], dim=1).t(), coordinates)
+        coefficients[:, 0].add_(1)
+        return coefficients
 
     def expected_radius(self, logits: Tensor) -> Tensor:
         """(B,R,h,w) logits -> (B,1,stem h,stem w) posterior mean radius in pixels of the scale."""
@@ -204,6 +204,14 @@ class RadiusHead(nn.Module):
     def lookup(self, radius: Tensor, scale: int) -> Tensor:
         """Coefficients for known radii by linear interpolation in the table: (B,1,h,w) px -> (B,K,h,w)."""
         return self._coefficients(self._look_up(radius_weights(radius, self.radii), scale))
+
+
+def _mix(matrix: Tensor, maps: Tensor) -> Tensor:
+    """Every pixel's vector times a matrix (M,N): (B,N,h,w) -> (B,M,h,w).
+
+    A product of matrices and not a 1x1 convolution: convolutions may run in TF32, and basis values reach 1000.
+    """
+    return (matrix @ maps.flatten(2)).unflatten(2, maps.shape[-2:])
 
 
 HEADS: dict[str, type[GatedHead] | type[RadiusHead]] = {"gated": GatedHead, "radius": RadiusHead}

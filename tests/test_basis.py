@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nrknet.atoms import ATOM_BANKS, reflect_pad
 from nrknet.basis import IMAGE_VARIANCE, NOISE_VARIANCE, coefficient_basis
-from nrknet.config import NRKNetConfig
+from nrknet.config import MAX_ATOMS, NRKNetConfig
 
 BANKS: dict[str, dict[str, Any]] = {
     "recursive": {},
@@ -123,3 +123,8 @@ def test_eight_coordinates_deblur_a_noisy_disc_nearly_as_well_as_all_coefficient
     everything = best_deblur(blurred, sharp, changes)
     assert everything - 0.5 < scores[8] <= everything + 1e-6
     assert before + 1 < scores[2] < scores[8] - 0.5
+
+
+def test_the_most_atoms_a_configuration_allows_have_a_basis() -> None:
+    basis = coefficient_basis(atoms(num_atoms=MAX_ATOMS), COUNT)
+    assert basis.shape == (COUNT, MAX_ATOMS) and bool(basis.isfinite().all())
