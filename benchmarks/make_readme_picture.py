@@ -1,6 +1,6 @@
 """Make docs/example.png: the motorcycle example before, after and as a defocus map, with a detail at 200 %.
 
-    python benchmarks/make_readme_picture.py
+    python -m benchmarks.make_readme_picture
 """
 
 import tempfile

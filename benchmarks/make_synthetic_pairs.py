@@ -4,7 +4,8 @@
     nrknet evaluate --dataset pairs --root PAIRS_DIR
 
 Per photo: a smooth random depth with a tilted ground and one or two nearer ellipses; blur radius 0 to 3-12 px; hard
-supersampled discs, one level per half pixel, gathered per pixel in gamma-encoded light; Gaussian noise of 0.5 %.
+supersampled discs, one level per half pixel, gathered per pixel in light = value^L (L = 1: on the stored values);
+Gaussian noise of 0.5 %.
 """
 
 import argparse
@@ -65,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sharp", type=Path)
     parser.add_argument("pairs", type=Path)
+    parser.add_argument("--light", type=float, default=1.0, help="the exponent L (default 1)")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     photos = sorted(p for p in args.sharp.iterdir() if p.suffix.lower() in {".png", ".jpg", ".jpeg", ".webp"})
@@ -76,7 +78,8 @@ def main() -> None:
         chance = np.random.default_rng((args.seed, number))
         with Image.open(path) as photo:
             sharp = np.asarray(photo.convert("RGB")) / 255
-        blurred = defocus(sharp, random_radius(sharp.shape[:2], chance))
+        light = defocus(sharp**args.light, random_radius(sharp.shape[:2], chance))
+        blurred = np.clip(light, 0, 1) ** (1 / args.light)
         blurred = np.clip(blurred + 0.005 * chance.standard_normal(blurred.shape), 0, 1)
         for name, image in (("source", blurred), ("target", sharp)):
             Image.fromarray(np.rint(image * 255).astype(np.uint8)).save(args.pairs / name / f"{path.stem}.png")

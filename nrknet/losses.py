@@ -23,6 +23,8 @@ class LossConfig:
         fdr_norm: scaling of the FFT, "backward" (none, as in the released code) or "ortho" (energy-preserving).
         reblur: alpha of Eq. 12.
         radius: weight of the cross-entropy between the radius posterior and the true circle of confusion.
+        relative: 0 for Eq. 12 as it is, where the few crops of largest error decide; or a mean squared error, and
+            each crop's terms are then divided by its input's error plus this (see `crop_weights`).
     """
 
     scale_weights: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
@@ -30,30 +32,50 @@ class LossConfig:
     fdr_norm: str = "backward"
     reblur: float = 0.1
     radius: float = 0.0
+    relative: float = 0.0
 
     def __post_init__(self) -> None:
         if self.fdr_norm not in ("backward", "ortho"):
             raise ValueError(f"fdr_norm must be 'backward' or 'ortho', got {self.fdr_norm!r}")
-        weights = (*self.scale_weights, self.fdr, self.reblur, self.radius)
+        weights = (*self.scale_weights, self.fdr, self.reblur, self.radius, self.relative)
         if not self.scale_weights or not all(0 <= weight < math.inf for weight in weights):
             raise ValueError(f"loss weights must be numbers from 0, and scale_weights not empty, got {self}")
 
 
-def mse(predicted: Tensor, sharp: Tensor) -> Tensor:
-    """Mean squared error, the first term of Eq. 13."""
-    return F.mse_loss(predicted, sharp)
+TYPICAL_ERROR = 0.003
+"""Mean squared error of a rendered crop of medium blur: relative losses are of the size of absolute ones there."""
 
 
-def fdr(predicted: Tensor, sharp: Tensor, *, norm: str = "backward") -> Tensor:
-    """Frequency-domain reconstruction, |F(Z) - F(X)|_1: mean over real and imaginary parts (Eq. 13, second term)."""
+def crop_weights(blurred: Tensor, sharp: Tensor, floor: float) -> Tensor:
+    """Weights (B,) that make a gain in dB count alike in every crop: 0.003 / (MSE of the input + floor).
+
+    Args:
+        blurred, sharp: (B,3,H,W) in [0,1].
+        floor: mean squared error, > 0, that keeps sharp crops from deciding alone.
+    """
+    return TYPICAL_ERROR / ((blurred - sharp).square().flatten(1).mean(dim=1) + floor)
+
+
+def mse(predicted: Tensor, sharp: Tensor, *, crops: Tensor | None = None) -> Tensor:
+    """Mean squared error, the first term of Eq. 13; `crops` (B,) weighs the images of the batch."""
+    errors = (predicted - sharp).square().flatten(1).mean(dim=1)
+    return errors.mean() if crops is None else (crops * errors).mean()
+
+
+def fdr(predicted: Tensor, sharp: Tensor, *, norm: str = "backward", crops: Tensor | None = None) -> Tensor:
+    """Frequency-domain reconstruction, |F(Z) - F(X)|_1: mean over real and imaginary parts (Eq. 13, second term).
+
+    Not squared, so `crops` (B,), weights of squared errors, enter with their root.
+    """
     difference = torch.fft.rfft2(predicted.float() - sharp.float(), norm=norm)
-    return torch.view_as_real(difference).abs().mean()
+    errors = torch.view_as_real(difference).abs().flatten(1).mean(dim=1)
+    return errors.mean() if crops is None else (crops.sqrt() * errors).mean()
 
 
-def reblur(output: NRKNetOutput, sharps: list[Tensor], t: int) -> Tensor:
-    """|D_t(X_t) - Y_t|^2, mean over pixels (Eq. 14)."""
+def reblur(output: NRKNetOutput, sharps: list[Tensor], t: int, *, crops: Tensor | None = None) -> Tensor:
+    """|D_t(X_t) - Y_t|^2, mean over pixels (Eq. 14); `crops` (B,) weighs the images of the batch."""
     scale = output.scales[-t]
-    return F.mse_loss(scale.operator(sharps[-t]), scale.terms[0])
+    return mse(scale.operator(sharps[-t]), scale.terms[0], crops=crops)
 
 
 def radius_cross_entropy(output: NRKNetOutput, radius: Tensor, radii: Tensor, t: int) -> Tensor:
@@ -93,18 +115,19 @@ def total_loss(
         The loss, and each term before its own weight, summed over the scales with lambda_t, detached.
     """
     sharps = pyramid(sharp, config.num_scales, mode=config.pyramid)
+    crops = crop_weights(output.scales[-1].terms[0], sharp, weights.relative) if weights.relative else None
     lambdas = [weights.scale_weights[min(i, len(weights.scale_weights) - 1)] for i in range(config.num_scales + 1)]
     terms = {
-        "mse": lambdas[0] * mse(output.image, sharp),
-        "fdr": lambdas[0] * fdr(output.image, sharp, norm=weights.fdr_norm),
+        "mse": lambdas[0] * mse(output.image, sharp, crops=crops),
+        "fdr": lambdas[0] * fdr(output.image, sharp, norm=weights.fdr_norm, crops=crops),
     }
     factors = {"mse": 1.0, "fdr": weights.fdr, "reblur": weights.reblur, "radius": weights.radius}
     for t in range(1, config.num_scales + 1):
         image, target = output.scales[-t].image, sharps[-t]
-        terms["mse"] = terms["mse"] + lambdas[t] * mse(image, target)
-        terms["fdr"] = terms["fdr"] + lambdas[t] * fdr(image, target, norm=weights.fdr_norm)
+        terms["mse"] = terms["mse"] + lambdas[t] * mse(image, target, crops=crops)
+        terms["fdr"] = terms["fdr"] + lambdas[t] * fdr(image, target, norm=weights.fdr_norm, crops=crops)
         if weights.reblur:
-            terms["reblur"] = terms.get("reblur", 0.0) + lambdas[t] * reblur(output, sharps, t)
+            terms["reblur"] = terms.get("reblur", 0.0) + lambdas[t] * reblur(output, sharps, t, crops=crops)
         if weights.radius and radius is not None and radii is not None:
             entropy = radius_cross_entropy(output, radius, radii, t)
             terms["radius"] = terms.get("radius", 0.0) + lambdas[t] * entropy

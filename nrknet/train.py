@@ -21,7 +21,7 @@ from nrknet.config import NRKNetConfig, named_config
 from nrknet.data import Batch, RenderedCrops, SharpPhotos
 from nrknet.defocus import DefocusConfig
 from nrknet.layers import RadiusHead, radius_weights, unit_sum
-from nrknet.losses import LossConfig, fdr, total_loss
+from nrknet.losses import LossConfig, crop_weights, fdr, mse, total_loss
 from nrknet.model import NRKNet
 from nrknet.neumann import BlurOperator, fuse_scales, neumann_terms, pyramid
 from nrknet.weights import pick_device, save_model
@@ -50,7 +50,7 @@ class Recipe:
         jpeg_chance: share of training crops stored as JPEG.
     """
 
-    loss: LossConfig = field(default_factory=lambda: LossConfig(fdr_norm="ortho", radius=0.02))
+    loss: LossConfig = field(default_factory=lambda: LossConfig(fdr_norm="ortho", radius=0.02, relative=2e-4))
     radius_decay: float = 0.15
     rate: float = 5e-4
     warmup: int = 100
@@ -348,15 +348,16 @@ def _fit(
     for step in steps:
         batch = _half_size(crops, step)
         blurred, sharp = (pyramid(x, config.num_scales, mode=config.pyramid) for x in (batch.blurred, batch.sharp))
+        shares = crop_weights(batch.blurred, batch.sharp, weights.relative) if weights.relative else None
         terms, loss = [], torch.zeros((), device=batch.blurred.device)
         for i, t in enumerate(range(config.num_scales, 0, -1)):
             radius = F.avg_pool2d(batch.radius, 2 ** (t - 1)) / 2 ** (t - 1)
             operator = BlurOperator(model.atoms, look_up(radius, t))
             terms.append(neumann_terms(operator, blurred[i], config.powers(t)))
             image = torch.stack(terms[-1][config.scale_images_from :]).sum(0)
-            loss = loss + weights.scale_weights[t] * _prediction(image, sharp[i], weights)
+            loss = loss + weights.scale_weights[t] * _prediction(image, sharp[i], weights, shares)
         image = fuse_scales(terms, expansion=config.expansion)
-        loss = loss + weights.scale_weights[0] * _prediction(image, sharp[-1], weights)
+        loss = loss + weights.scale_weights[0] * _prediction(image, sharp[-1], weights, shares)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -365,8 +366,9 @@ def _fit(
             log.info("prefit %d: loss %.5f", step, loss.item())
 
 
-def _prediction(image: Tensor, sharp: Tensor, weights: LossConfig) -> Tensor:
-    return F.mse_loss(image, sharp) + weights.fdr * fdr(image, sharp, norm=weights.fdr_norm)
+def _prediction(image: Tensor, sharp: Tensor, weights: LossConfig, crops: Tensor | None) -> Tensor:
+    """Eq. 13."""
+    return mse(image, sharp, crops=crops) + weights.fdr * fdr(image, sharp, norm=weights.fdr_norm, crops=crops)
 
 
 def _half_size(crops: RenderedCrops, step: int) -> Batch:

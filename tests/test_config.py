@@ -176,9 +176,7 @@ JSON_VALUES = SCALARS | st.lists(SCALARS, max_size=4) | st.just({"a": 1})
 
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(["paper", "default"]), st.sampled_from(NAMES), JSON_VALUES)
-def test_any_json_value_is_either_taken_and_kept_or_refused_in_one_sentence(
-    preset: str, name: str, value: Any
-) -> None:
+def test_any_json_value_is_either_taken_and_kept_or_refused_in_one_sentence(preset: str, name: str, value: Any) -> None:
     try:
         config = NRKNetConfig.from_dict({**PRESETS[preset].to_dict(), name: value})
     except ValueError as error:

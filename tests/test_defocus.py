@@ -260,6 +260,19 @@ def test_low_light_and_clipped_highlights_occur_often_enough() -> None:
     assert 0.1 < (clipped > 2 / 64).float().mean() < 0.6
 
 
+@pytest.mark.parametrize("exponent", [1.0, 2.2])
+def test_blur_keeps_the_light_that_the_cameras_curve_says_there_is(photos: torch.Tensor, exponent: float) -> None:
+    config = DefocusConfig(
+        plane=1, tilted=0, field=0, layers=0, sharp_fraction=0, radius_spread=0, clean_chance=1, highlight_chance=0,
+        dark_chance=0, response_chance=1, response=(exponent, exponent),
+    )  # fmt: skip
+    scene = render_scene(photos.flatten(2).amax(2)[:, :, None, None] * (photos > 0.5), config, seeded())
+    kept = scene.blurred.pow(exponent).mean((1, 2, 3)) - scene.sharp.pow(exponent).mean((1, 2, 3))
+    encoded = scene.blurred.mean((1, 2, 3)) - scene.sharp.mean((1, 2, 3))
+    assert kept.abs().max() < 0.01
+    assert (encoded > 0.02).all() == (exponent > 1)
+
+
 def test_noise_stays_small(photos: torch.Tensor) -> None:
     flat = torch.full((16, 3, 48, 48), 0.5)
     scene = render_scene(flat, DefocusConfig(dark_chance=0.0), seeded())

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from networks import narrow, noise, one_line, random_network
 from torch import Tensor
 
 from nrknet.config import PRESETS, VARIANTS, NRKNetConfig
 from nrknet.layers import radius_weights
-from nrknet.losses import LossConfig, fdr, mse, radius_cross_entropy, reblur, total_loss
+from nrknet.losses import TYPICAL_ERROR, LossConfig, crop_weights, fdr, mse, radius_cross_entropy, reblur, total_loss
 from nrknet.model import NRKNetOutput, ScaleOutput
 from nrknet.neumann import pyramid
 
@@ -115,6 +116,37 @@ def test_the_total_is_eq_12_written_out() -> None:
     torch.testing.assert_close(loss, terms["mse"] + 0.3 * terms["fdr"] + 0.6 * terms["reblur"])
 
 
+def test_a_relative_loss_weighs_a_small_error_of_a_soft_photo_like_a_large_one_of_a_blurred_photo() -> None:
+    sharp, error, found = noise(1, 3, 32, 32), noise(1, 3, 32, 32, seed=1) - 0.5, noise(1, 3, 32, 32, seed=2) - 0.5
+
+    def loss_terms(size: float, weights: LossConfig) -> dict[str, Tensor]:
+        images = {t: x + size * F.interpolate(found, x.shape[-2:]) for t, x in perfect(sharp).items()}
+        output = output_for(images, sharp + size * error)
+        return total_loss(output, sharp, config=PAPER, weights=weights)[1]
+
+    relative, absolute = LossConfig(relative=1e-12), LossConfig()
+    for name, ratio in (("mse", 100), ("fdr", 10)):
+        large, small = loss_terms(1.0, relative)[name], loss_terms(0.1, relative)[name]
+        torch.testing.assert_close(large, small, rtol=1e-3, atol=0)
+        large, small = loss_terms(1.0, absolute)[name], loss_terms(0.1, absolute)[name]
+        torch.testing.assert_close(large, ratio * small, rtol=1e-3, atol=0)
+
+
+def test_crop_weights_follow_the_error_of_each_input_and_stop_at_the_floor() -> None:
+    sharp = noise(3, 3, 16, 16).clamp(0.2, 0.8)
+    blurred = sharp + torch.tensor([0.0, 0.01, 0.1])[:, None, None, None]
+    floor = 2e-4
+    expected = torch.tensor([TYPICAL_ERROR / floor, TYPICAL_ERROR / (1e-4 + floor), TYPICAL_ERROR / (1e-2 + floor)])
+    torch.testing.assert_close(crop_weights(blurred, sharp, floor), expected, rtol=1e-3, atol=0)
+
+
+def test_weights_of_crops_of_one_change_nothing_and_of_zero_leave_a_crop_out() -> None:
+    a, b = noise(2, 3, 16, 16), noise(2, 3, 16, 16, seed=1)
+    for term, weight in ((mse, 2.0), (fdr, 4.0)):  # fdr is not squared and takes the root
+        torch.testing.assert_close(term(a, b, crops=torch.ones(2)), term(a, b))
+        torch.testing.assert_close(term(a, b, crops=torch.tensor([0.0, weight])), term(a[1:], b[1:]))
+
+
 @pytest.mark.parametrize("place", range(4))
 def test_a_scale_with_weight_zero_does_not_count(place: int) -> None:
     sharp = noise(1, 3, 32, 48)
@@ -197,7 +229,7 @@ def test_the_radius_term_is_smallest_at_the_true_posterior() -> None:
     entropy = -(truth * truth.clamp_min(1e-12).log()).sum(1).mean()
     torch.testing.assert_close(best, entropy)
     for seed in range(5):
-        other = (truth.clamp_min(1e-12).log() + 0.5 * torch.randn(truth.shape, generator=torch.manual_seed(seed)))
+        other = truth.clamp_min(1e-12).log() + 0.5 * torch.randn(truth.shape, generator=torch.manual_seed(seed))
         assert entropy_of(other, radius) > best
     logits = truth.clamp_min(1e-12).log().requires_grad_()
     (gradient,) = torch.autograd.grad(entropy_of(logits, radius), logits)

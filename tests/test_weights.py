@@ -316,9 +316,7 @@ def test_an_unknown_name_lists_the_bundled_networks(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     "source", ["", " ", "a/b/c", "../nowhere/model", "weights.pth", "./weights.pth", "a/weights.pth", "~", "a@b", "é"]
 )
-def test_a_source_that_is_nowhere_is_one_sentence(
-    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_source_that_is_nowhere_is_one_sentence(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     empty = tmp_path / "empty"
     empty.mkdir()
