@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nrknet._version import __version__
 from nrknet.config import PRESETS, VARIANTS
+from nrknet.datasets import DATASETS, SPLITS, find_pairs
 
 if TYPE_CHECKING:
     from nrknet.batch import Job
@@ -48,7 +49,12 @@ that --model takes.
 EVALUATE_HELP = """\
 Score a network on pairs of defocused and sharp photos.
 
-The root folder has two folders, source (defocused) and target (sharp), whose files are paired by name.
+The root folder is laid out in one of these ways:
+  pairs    source (defocused) and target (sharp), whose files are paired by name, else in sorted order
+  dpdd     test_c/source and test_c/target (or train_c, val_c), paired in sorted order
+  lfdof    test_data/input/IMG_X/IMG_X_apN_MM.png and test_data/ground_truth/IMG_X.png (or train_data)
+  realdof  source/NN.png and target/NN.png
+  rtf      image/0/image_NN.png and GT/sharp_NN.png
 """
 CONVERT_HELP = """\
 Turn a .pth file of the NRKNet authors into a folder that --model and load_model take.
@@ -268,31 +274,50 @@ def _train(args: argparse.Namespace) -> int:
 
 def _add_evaluate(commands: Any) -> None:
     parser = _command(commands, "evaluate", _evaluate, about=EVALUATE_HELP)
-    parser.add_argument("--dataset", choices=("pairs",), required=True, help="how the files are laid out")
+    parser.add_argument(
+        "--dataset", choices=tuple(DATASETS), required=True,
+        help="how the files are laid out: pairs (source/ and target/), or as a benchmark's authors do",
+    )  # fmt: skip
     parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the folder with the data set")
+    parser.add_argument(
+        "--split", choices=SPLITS, default="test", help="the part of dpdd or lfdof (default: %(default)s)"
+    )
     _add_network_options(parser)
+    parser.add_argument(
+        "--restored", type=Path, metavar="DIR",
+        help="score the photos that a method has saved in this folder, under the defocused photos' names; "
+        "no model is run",
+    )  # fmt: skip
+    parser.add_argument(
+        "--resize", type=_size, metavar="WxH", help="first bring both photos of a pair to this size, as in 1024x683"
+    )
     parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N pairs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores to this file")
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    if not args.root.is_dir():
-        raise UsageError(f"{args.root}: no such folder")
     if args.json is not None:
         if args.json.is_dir():
             raise UsageError(f"{args.json}: is a folder, not a file")
         _check_folder(args.json.parent)
     from tqdm import tqdm
 
-    from nrknet.evaluation import PROTOCOLS, evaluate, pairs_from_folder
+    from nrknet.evaluation import PROTOCOLS, evaluate, score_restored
 
     try:
-        pairs = pairs_from_folder(args.root)[: args.limit]
+        pairs = find_pairs(args.dataset, args.root, split=args.split)[: args.limit]
     except (ValueError, OSError) as error:
         raise UsageError(_reason(error)) from error
-    deblurrer = _load(args)
+    deblurrer = _load(args) if args.restored is None else None
     with tqdm(total=len(pairs), disable=not sys.stderr.isatty(), unit="photo", file=sys.stderr) as bar:
-        scores = evaluate(deblurrer, pairs, model_name=args.model, on_image=lambda _: bar.update())
+        options: dict[str, Any] = {"resize": args.resize, "on_image": lambda _: bar.update()}
+        try:
+            if deblurrer is None:
+                scores = score_restored(args.restored, pairs, name=args.restored.name, **options)
+            else:
+                scores = evaluate(deblurrer, pairs, model_name=args.model, **options)
+        except ValueError as error:
+            raise UsageError(_reason(error)) from error
     print(_table(scores))
     print(f"{scores.protocol}: {PROTOCOLS[scores.protocol]}")
     if args.json is not None:
@@ -366,6 +391,14 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
     return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    """WxH, for argparse."""
+    numbers = text.lower().split("x")
+    if len(numbers) != 2 or not all(n.isdecimal() and int(n) >= 16 for n in numbers):
+        raise argparse.ArgumentTypeError(f"must be a width and a height from 16 pixels, as in 1024x683, got {text!r}")
+    return int(numbers[0]), int(numbers[1])
 
 
 def _tile(text: str) -> int | str:

@@ -1,6 +1,7 @@
 """Scores of a model, or of any method's saved outputs, on pairs of defocused and sharp photos."""
 
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -9,24 +10,21 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from nrknet.datasets import Pair, pairs_from_folder
 from nrknet.imageio import is_probably_image, read_photo
-from nrknet.inference import Deblurrer
+from nrknet.inference import Deblurrer, Pixels
 from nrknet.metrics import METRICS
 
+__all__ = ["PROTOCOLS", "ImageScores", "Pair", "Scores", "evaluate", "pairs_from_folder", "score_restored"]
 
-@dataclass(frozen=True)
-class Pair:
-    """A defocused photo and its sharp version on disk."""
-
-    name: str
-    blurred: Path
-    sharp: Path
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class ImageScores:
-    """Scores of one photo; `before` are the input's, `after` the output's, keyed as METRICS; seconds to deblur it."""
+    """Scores of one photo; `before` are the input's, `after` the output's, keyed as METRICS; seconds to restore it."""
 
     name: str
     before: dict[str, float]
@@ -41,6 +39,7 @@ class Scores:
     protocol: str
     model: str
     images: tuple[ImageScores, ...]
+    resize: Size | None = None
 
     @property
     def mean(self) -> dict[str, float]:
@@ -55,15 +54,18 @@ class Scores:
         return result
 
     def to_json(self) -> str:
-        """Everything, rounded to 5 digits, as JSON."""
-        content = {"protocol": self.protocol, "model": self.model, "mean": self.mean}
+        """Everything, rounded to 5 digits, as JSON; the infinite PSNR of equal images is null."""
+        content: dict[str, object] = {"protocol": self.protocol, "model": self.model}
+        if self.resize is not None:
+            content["resize"] = "{}x{}".format(*self.resize)
+        content["mean"] = self.mean
         images = [asdict(i) for i in self.images]
         return json.dumps(_rounded({**content, "images": images}), indent=1) + "\n"
 
 
 def _rounded(value: object) -> object:
     if isinstance(value, float):
-        return round(value, 5)
+        return round(value, 5) if math.isfinite(value) else None  # equal images; JSON has no infinity
     if isinstance(value, dict):
         return {k: _rounded(v) for k, v in value.items()}
     return [_rounded(v) for v in value] if isinstance(value, list) else value
@@ -75,34 +77,13 @@ PROTOCOLS = {
 }
 
 
-def pairs_from_folder(root: Path) -> list[Pair]:
-    """Pairs of root/source and root/target: equal stems where they are all equal, sorted order otherwise.
-
-    Raises:
-        ValueError: a folder is missing or empty, or the two hold different numbers of photos.
-    """
-    folders = [Path(root) / "source", Path(root) / "target"]
-    listed = []
-    for folder in folders:
-        if not folder.is_dir():
-            raise ValueError(f"{root} must hold source/ (defocused) and target/ (sharp); {folder.name}/ is missing")
-        listed.append(sorted(p for p in folder.iterdir() if p.is_file() and is_probably_image(p)))
-    blurred, sharp = listed
-    if not blurred or len(blurred) != len(sharp):
-        counts = f"source/ holds {len(blurred)} photos and target/ {len(sharp)}"
-        raise ValueError(f"{root}: {counts}; expected equal numbers, not 0")
-    by_stem = {p.stem: p for p in sharp}
-    if all(p.stem in by_stem for p in blurred):
-        sharp = [by_stem[p.stem] for p in blurred]
-    return [Pair(b.stem, b, s) for b, s in zip(blurred, sharp, strict=True)]
-
-
 def evaluate(
     deblurrer: Deblurrer,
     pairs: Sequence[Pair],
     protocol: str = "default",
     *,
     model_name: str = "",
+    resize: Size | None = None,
     on_image: Callable[[ImageScores], None] | None = None,
 ) -> Scores:
     """Deblur each photo and score input and output against the sharp one.
@@ -112,23 +93,87 @@ def evaluate(
         pairs: at least one; 16-bit photos are scored at 8 bits.
         protocol: one of PROTOCOLS.
         model_name: noted in the result.
+        resize: (width, height) to which both photos are first reduced, antialiased, at 8 bits.
         on_image: called after each photo.
 
     Raises:
         ValueError: no pairs, an unknown protocol, or a pair of unequal size.
         ImageError: a photo cannot be read.
     """
+    return _score(lambda pair, blurred: deblurrer(blurred), pairs, protocol, model_name, resize, on_image)
+
+
+def score_restored(
+    folder: Path,
+    pairs: Sequence[Pair],
+    protocol: str = "default",
+    *,
+    name: str = "",
+    resize: Size | None = None,
+    on_image: Callable[[ImageScores], None] | None = None,
+) -> Scores:
+    """Score photos that any method has restored and saved, against the sharp ones.
+
+    Args:
+        folder: one photo for each pair, of the blurred photo's stem and, after `resize`, its size.
+        pairs, protocol, resize, on_image: as for `evaluate`.
+        name: of the method, noted in the result.
+
+    Raises:
+        ValueError: as `evaluate`; or a restored photo is missing, is there twice, or has another size.
+        ImageError: a photo cannot be read.
+    """
+    files = _by_stem(Path(folder), pairs)
+
+    def read(pair: Pair, blurred: Pixels) -> Pixels:
+        restored = read_photo(files[pair.blurred.stem]).pixels
+        if restored.shape != blurred.shape:
+            sizes = f"{restored.shape[1]}x{restored.shape[0]}, expected {blurred.shape[1]}x{blurred.shape[0]}"
+            raise ValueError(f"{files[pair.blurred.stem]} is {sizes} pixels")
+        return restored
+
+    return _score(read, pairs, protocol, name, resize, on_image)
+
+
+def _by_stem(folder: Path, pairs: Sequence[Pair]) -> dict[str, Path]:
+    """The restored photo of each pair, found before anything is scored."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder")
+    files: dict[str, Path] = {}
+    wanted = {pair.blurred.stem for pair in pairs}
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.stem in wanted and is_probably_image(path):
+            if path.stem in files:
+                raise ValueError(f"{folder} holds both {files[path.stem].name} and {path.name}; expected one of them")
+            files[path.stem] = path
+    missing = [pair.blurred.stem for pair in pairs if pair.blurred.stem not in files]
+    if missing:
+        raise ValueError(f"{folder} holds no restored photo of {missing[0]} ({len(missing)} of {len(pairs)} missing)")
+    return files
+
+
+def _score(
+    restore: Callable[[Pair, Pixels], Pixels],
+    pairs: Sequence[Pair],
+    protocol: str,
+    name: str,
+    resize: Size | None,
+    on_image: Callable[[ImageScores], None] | None,
+) -> Scores:
     if protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
     if not pairs:
         raise ValueError("there are no pairs to evaluate")
     results = []
     for pair in pairs:
-        blurred, truth = read_photo(pair.blurred).pixels, _to_8bit(read_photo(pair.sharp).pixels)
-        if blurred.shape != truth.shape:
-            raise ValueError(f"{pair.blurred} and {pair.sharp} differ in size: {blurred.shape[:2]}, {truth.shape[:2]}")
+        blurred, sharp = (read_photo(path).pixels for path in (pair.blurred, pair.sharp))
+        if blurred.shape != sharp.shape:
+            raise ValueError(f"{pair.blurred} and {pair.sharp} differ in size: {blurred.shape[:2]}, {sharp.shape[:2]}")
+        truth = _to_8bit(sharp)
+        if resize is not None:
+            blurred, truth = _reduced(_to_8bit(blurred), resize), _reduced(truth, resize)
         started = time.perf_counter()
-        restored = deblurrer(blurred)
+        restored = restore(pair, blurred)
         seconds = time.perf_counter() - started
         before, after = (
             {name: score(_to_8bit(image), truth) for name, score in METRICS.items()} for image in (blurred, restored)
@@ -136,7 +181,12 @@ def evaluate(
         results.append(ImageScores(pair.name, before, after, seconds))
         if on_image is not None:
             on_image(results[-1])
-    return Scores(protocol, model_name, tuple(results))
+    return Scores(protocol, name, tuple(results), resize)
+
+
+def _reduced(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """(H,W,3) brought to (width, height) with Pillow's antialiased bicubic filter."""
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
 def _to_8bit(image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:

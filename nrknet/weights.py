@@ -71,7 +71,9 @@ def load_model(source: str | Path, *, device: str | torch.device = "auto") -> NR
     """
     target = pick_device(device)
     path = Path(source)
-    if path.is_dir():
+    if isinstance(source, str) and source in bundled_models():  # whatever lies about in the current folder
+        model = NRKNet.from_folder(_bundled(source))
+    elif path.is_dir():
         model = NRKNet.from_folder(path)
     elif path.is_file():
         model = load_released(path)

@@ -487,6 +487,29 @@ def test_evaluate_prints_a_table_and_writes_json(
     assert f"{scores['mean']['psnr']:.4f}"[:-1] in lines[3]
 
 
+def test_evaluate_scores_saved_photos_at_another_size_without_a_model(
+    pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "scores.json"
+    for i in range(3):
+        with Image.open(pairs / "target" / f"{i}.png") as sharp:
+            sharp.resize((24, 20), Image.Resampling.BICUBIC).save(tmp_path / f"{i}.png")
+    options = ["--restored", str(tmp_path), "--resize", "24x20", "--json", str(file), "--model", "no-such-model"]
+    assert cli.main(["evaluate", "--dataset", "pairs", "--root", str(pairs), *options]) == 0
+    scores = json.loads(file.read_text(encoding="utf-8"))
+    assert scores["resize"] == "24x20" and scores["mean"]["share_better"] == 1
+    assert scores["mean"]["psnr"] is None, "equal images have an infinite PSNR"
+    assert cli.main(["evaluate", "--dataset", "pairs", "--root", str(pairs), "--restored", str(pairs)]) == 2
+    assert "holds no restored photo of 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", ["640", "0x10", "axb", "640x480x3", "-64x64"])
+def test_evaluate_refuses_a_size_that_is_none(size: str, pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["evaluate", "--dataset", "pairs", "--root", str(pairs), f"--resize={size}"])
+    assert stop.value.code == 2 and "as in 1024x683" in capsys.readouterr().err
+
+
 def test_evaluate_without_pairs_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for root in (tmp_path, tmp_path / "gone"):
         assert cli.main(["evaluate", "--dataset", "pairs", "--root", str(root)]) == 2

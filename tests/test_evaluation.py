@@ -9,7 +9,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from nrknet import NRKNet, evaluate
 from nrknet.config import PRESETS
-from nrknet.evaluation import Pair, pairs_from_folder
+from nrknet.evaluation import Pair, pairs_from_folder, score_restored
 from nrknet.inference import Deblurrer
 from nrknet.metrics import METRICS, psnr, psnr_affine, ssim_gaussian, ssim_uniform
 
@@ -112,3 +112,42 @@ def test_no_pairs_and_an_unknown_protocol_are_refused(tmp_path, identity):
         evaluate(identity, [])
     with pytest.raises(ValueError, match="unknown protocol 'x'; known: default"):
         evaluate(identity, [Pair("a", tmp_path, tmp_path)], "x")
+
+
+def test_saved_photos_score_what_the_method_that_saved_them_scores(tmp_path, cat, noisy, identity):
+    save_pairs(tmp_path, [("a.png", noisy, "b.png", cat)])
+    (tmp_path / "mine").mkdir()
+    Image.fromarray(noisy).save(tmp_path / "mine" / "a.png")
+    Image.fromarray(cat).save(tmp_path / "mine" / "of no pair.png")
+    pairs = pairs_from_folder(tmp_path)
+    scores = score_restored(tmp_path / "mine", pairs, name="mine")
+    assert scores.images[0].after == evaluate(identity, pairs).images[0].after
+    assert scores.model == "mine"
+    Image.fromarray(cat).save(tmp_path / "mine" / "a.png")
+    assert score_restored(tmp_path / "mine", pairs).mean["psnr"] == math.inf
+
+
+def test_saved_photos_that_are_missing_doubled_or_of_another_size_are_named(tmp_path, cat):
+    save_pairs(tmp_path, [(f"{n}.png", cat, f"{n}.png", cat) for n in ("a", "b")])
+    pairs, mine = pairs_from_folder(tmp_path), tmp_path / "mine"
+    with pytest.raises(ValueError, match="mine: no such folder"):
+        score_restored(mine, pairs)
+    mine.mkdir()
+    Image.fromarray(cat).save(mine / "a.png")
+    with pytest.raises(ValueError, match=r"holds no restored photo of b \(1 of 2 missing\)"):
+        score_restored(mine, pairs)
+    Image.fromarray(cat[:-1]).save(mine / "b.png")
+    with pytest.raises(ValueError, match=r"b\.png is 128x95, expected 128x96 pixels"):
+        score_restored(mine, pairs)
+    Image.fromarray(cat).save(mine / "b.bmp")
+    with pytest.raises(ValueError, match=r"holds both b\.bmp and b\.png"):
+        score_restored(mine, pairs)
+
+
+def test_resized_pairs_are_reduced_before_anything_is_scored(tmp_path, cat, noisy, identity):
+    save_pairs(tmp_path, [("a.png", noisy, "a.png", cat)])
+    scores = evaluate(identity, pairs_from_folder(tmp_path), resize=(64, 48))
+    small = [np.asarray(Image.fromarray(x).resize((64, 48), Image.Resampling.BICUBIC)) for x in (noisy, cat)]
+    assert scores.images[0].before["psnr"] == psnr(*small)
+    assert scores.images[0].before["psnr"] > psnr(noisy, cat) + 3, "averaging takes noise away"
+    assert json.loads(scores.to_json())["resize"] == "64x48"

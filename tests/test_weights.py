@@ -325,6 +325,15 @@ def test_a_source_that_is_nowhere_is_one_sentence(source: str, tmp_path: Path, m
 
 
 @pytest.mark.parametrize("name", weights_module.bundled_models())
+def test_a_folder_that_is_named_like_a_bundled_network_does_not_hide_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_model(name, device="cpu").config == PRESETS[name]
+
+
+@pytest.mark.parametrize("name", weights_module.bundled_models())
 def test_every_bundled_network_loads_and_sharpens_without_going_wrong(name: str) -> None:
     model = load_model(name, device="cpu")
     with torch.no_grad():

@@ -1,0 +1,146 @@
+"""Where the published benchmarks keep their photos, as their authors lay them out, and any folder of pairs."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A defocused photo and its sharp version on disk."""
+
+    name: str
+    blurred: Path
+    sharp: Path
+
+
+def find_pairs(dataset: str, root: Path, *, split: str = "test") -> list[Pair]:
+    """The pairs of a data set, in the order of their names.
+
+    Args:
+        dataset: one of DATASETS.
+        root: its folder, under the name that its authors gave it or any other.
+        split: "train", "val" or "test", where the data set has it; RealDOF, RTF and "pairs" have only one.
+
+    Raises:
+        ValueError: an unknown data set or split, or a folder that is laid out in another way; names what is missing.
+    """
+    if dataset not in DATASETS:
+        raise ValueError(f"unknown data set {dataset!r}; known: {', '.join(DATASETS)}")
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
+    root = Path(root)
+    if not root.is_dir():
+        raise ValueError(f"{root}: no such folder")
+    return DATASETS[dataset](root, split)
+
+
+def pairs_from_folder(root: Path) -> list[Pair]:
+    """Pairs of root/source and root/target: equal stems where they are all equal, sorted order otherwise.
+
+    Raises:
+        ValueError: a folder is missing or empty, or the two hold different numbers of photos.
+    """
+    root = Path(root)
+    layout = "expected source/ (defocused) and target/ (sharp)"
+    blurred, sharp = _photos(root / "source", layout), _photos(root / "target", layout)
+    _same_number(root, "source", blurred, "target", sharp)
+    by_stem = {p.stem: p for p in sharp}
+    if all(p.stem in by_stem for p in blurred):
+        sharp = [by_stem[p.stem] for p in blurred]
+    return [Pair(b.stem, b, s) for b, s in zip(blurred, sharp, strict=True)]
+
+
+def _dpdd(root: Path, split: str) -> list[Pair]:
+    """DPDD: names of partners differ by 1 or 2, so the sorted order pairs them."""
+    base = _base(root, "dd_dp_dataset_png", f"{split}_c")
+    layout = f"expected {split}_c/source and {split}_c/target, as in dd_dp_dataset_png"
+    blurred, sharp = (_photos(base / f"{split}_c" / part, layout) for part in ("source", "target"))
+    _same_number(base / f"{split}_c", "source", blurred, "target", sharp)
+    return [Pair(b.stem, b, s) for b, s in zip(blurred, sharp, strict=True)]
+
+
+def _lfdof(root: Path, split: str) -> list[Pair]:
+    """LFDOF: several apertures and focus distances of a scene share one sharp photo."""
+    if split == "val":
+        raise ValueError("lfdof has the splits train and test, got 'val'")
+    base = _base(root, "LFDOF", f"{split}_data")
+    layout = f"expected {split}_data/input/IMG_X/IMG_X_apN_MM.png and {split}_data/ground_truth/IMG_X.png"
+    inputs, truths = (base / f"{split}_data" / part for part in ("input", "ground_truth"))
+    sharp = {p.stem: p for p in _photos(truths, layout)}
+    scenes = sorted(p for p in _folder(inputs, layout).iterdir() if p.is_dir())
+    if not scenes:
+        raise ValueError(f"{inputs} holds no folders; {layout}")
+    pairs = []
+    for scene in scenes:
+        for photo in _photos(scene, layout):
+            if scene.name not in sharp:
+                raise ValueError(f"{photo} has no partner {truths / scene.name}.png; {layout}")
+            pairs.append(Pair(photo.stem, photo, sharp[scene.name]))
+    return pairs
+
+
+def _realdof(root: Path, split: str) -> list[Pair]:
+    """RealDOF: source/NN.png and target/NN.png."""
+    return pairs_from_folder(_base(root, "RealDOF", "source"))
+
+
+def _rtf(root: Path, split: str) -> list[Pair]:
+    """RTF: image/0/image_NN.png and GT/sharp_NN.png."""
+    base = _base(root, "RTFDataset", "image")
+    layout = "expected image/0/image_NN.png and GT/sharp_NN.png"
+    blurred, sharp = _by_number(base / "image" / "0", layout), _by_number(base / "GT", layout)
+    for number, photo in blurred.items():
+        if number not in sharp:
+            raise ValueError(f"{photo} has no partner in {base / 'GT'}/; {layout}")
+    return [Pair(photo.stem, photo, sharp[number]) for number, photo in blurred.items()]
+
+
+DATASETS: dict[str, Callable[[Path, str], list[Pair]]] = {
+    "pairs": lambda root, split: pairs_from_folder(root),
+    "dpdd": _dpdd,
+    "lfdof": _lfdof,
+    "realdof": _realdof,
+    "rtf": _rtf,
+}
+SPLITS = ("train", "val", "test")
+
+
+def _base(root: Path, authors_name: str, marker: str) -> Path:
+    """The data set's own folder: `root`, or the one of the authors' name inside it."""
+    inside = root / authors_name
+    return inside if not (root / marker).is_dir() and inside.is_dir() else root
+
+
+def _folder(folder: Path, layout: str) -> Path:
+    if not folder.is_dir():
+        raise ValueError(f"{folder}/ is missing; {layout}")
+    return folder
+
+
+def _photos(folder: Path, layout: str) -> list[Path]:
+    """Photos of a folder in sorted order, at least one."""
+    from nrknet.imageio import is_probably_image  # here, so that the command line knows the names without it
+
+    found = sorted(p for p in _folder(folder, layout).iterdir() if p.is_file() and is_probably_image(p))
+    if not found:
+        raise ValueError(f"{folder}/ holds no photos; {layout}")
+    return found
+
+
+def _by_number(folder: Path, layout: str) -> dict[int, Path]:
+    """Photos by the number that ends their names."""
+    numbered = {}
+    for photo in _photos(folder, layout):
+        digits = re.search(r"\d+$", photo.stem)
+        if not digits:
+            raise ValueError(f"{photo} has no number in its name; {layout}")
+        numbered[int(digits[0])] = photo
+    return numbered
+
+
+def _same_number(root: Path, left: str, blurred: Sequence[Path], right: str, sharp: Sequence[Path]) -> None:
+    if len(blurred) != len(sharp):
+        counts = f"{left}/ holds {len(blurred)} photos and {right}/ {len(sharp)}"
+        raise ValueError(f"{root}: {counts}; expected equal numbers")
