@@ -19,25 +19,29 @@ class LossConfig:
 
     Args:
         scale_weights: lambda_0..lambda_3 of Eq. 12: the fused image Z_0, then Z_1 (full size) to Z_3 (coarsest).
+        mse: of the mean squared error in Eq. 13, 1 there.
         fdr: beta of Eq. 13, the frequency-domain reconstruction term.
         fdr_norm: scaling of the FFT, "backward" (none, as in the released code) or "ortho" (energy-preserving).
         reblur: alpha of Eq. 12.
+        ssim: weight of 1 - SSIM, which replaces Eq. 13 in phases of the released code.
         radius: weight of the cross-entropy between the radius posterior and the true circle of confusion.
         relative: 0 for Eq. 12 as it is, where the few crops of largest error decide; or a mean squared error, and
             each crop's terms are then divided by its input's error plus this (see `crop_weights`).
     """
 
     scale_weights: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
+    mse: float = 1.0
     fdr: float = 0.1
     fdr_norm: str = "backward"
     reblur: float = 0.1
+    ssim: float = 0.0
     radius: float = 0.0
     relative: float = 0.0
 
     def __post_init__(self) -> None:
         if self.fdr_norm not in ("backward", "ortho"):
             raise ValueError(f"fdr_norm must be 'backward' or 'ortho', got {self.fdr_norm!r}")
-        weights = (*self.scale_weights, self.fdr, self.reblur, self.radius, self.relative)
+        weights = (*self.scale_weights, self.mse, self.fdr, self.reblur, self.ssim, self.radius, self.relative)
         if not self.scale_weights or not all(0 <= weight < math.inf for weight in weights):
             raise ValueError(f"loss weights must be numbers from 0, and scale_weights not empty, got {self}")
 
@@ -70,6 +74,31 @@ def fdr(predicted: Tensor, sharp: Tensor, *, norm: str = "backward", crops: Tens
     difference = torch.fft.rfft2(predicted.float() - sharp.float(), norm=norm)
     errors = torch.view_as_real(difference).abs().flatten(1).mean(dim=1)
     return errors.mean() if crops is None else (crops.sqrt() * errors).mean()
+
+
+def ssim_loss(predicted: Tensor, sharp: Tensor, *, crops: Tensor | None = None) -> Tensor:
+    """1 - SSIM with an 11x11 Gaussian window of sigma 1.5, mean over pixels and channels; `crops` (B,) weighs images.
+
+    The window is cut to the image where a scale is smaller than 11 pixels.
+    """
+    side = min(11, *predicted.shape[-2:])
+    axis = torch.arange(side, device=predicted.device, dtype=torch.float32) - (side - 1) / 2
+    taps = torch.exp(-0.5 * (axis / 1.5) ** 2)
+    taps = taps / taps.sum()
+
+    def mean(x: Tensor) -> Tensor:
+        rows = F.conv2d(x.flatten(0, 1)[:, None], taps.view(1, 1, -1, 1))
+        return F.conv2d(rows, taps.view(1, 1, 1, -1)).unflatten(0, x.shape[:2])[:, :, 0]
+
+    x, y = predicted.float(), sharp.float()
+    mean_x, mean_y = mean(x), mean(y)
+    var_x, var_y = mean(x * x) - mean_x**2, mean(y * y) - mean_y**2
+    covariance = mean(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    similarity = similarity / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+    errors = 1 - similarity.flatten(1).mean(dim=1)
+    return errors.mean() if crops is None else (crops * errors).mean()
 
 
 def reblur(output: NRKNetOutput, sharps: list[Tensor], t: int, *, crops: Tensor | None = None) -> Tensor:
@@ -113,23 +142,33 @@ def total_loss(
 
     Returns:
         The loss, and each term before its own weight, summed over the scales with lambda_t, detached.
+
+    Raises:
+        ValueError: every weight is 0.
     """
     sharps = pyramid(sharp, config.num_scales, mode=config.pyramid)
     crops = crop_weights(output.scales[-1].terms[0], sharp, weights.relative) if weights.relative else None
     lambdas = [weights.scale_weights[min(i, len(weights.scale_weights) - 1)] for i in range(config.num_scales + 1)]
-    terms = {
-        "mse": lambdas[0] * mse(output.image, sharp, crops=crops),
-        "fdr": lambdas[0] * fdr(output.image, sharp, norm=weights.fdr_norm, crops=crops),
-    }
-    factors = {"mse": 1.0, "fdr": weights.fdr, "reblur": weights.reblur, "radius": weights.radius}
+    factors = {name: getattr(weights, name) for name in ("mse", "fdr", "ssim", "reblur", "radius")}
+    terms: dict[str, Tensor] = {}
+
+    def add(name: str, value: Tensor) -> None:
+        terms[name] = terms[name] + value if name in terms else value
+
+    outputs = [output.image, *(output.scales[-t].image for t in range(1, config.num_scales + 1))]
+    for image, target, share in zip(outputs, [sharp, *reversed(sharps)], lambdas, strict=True):
+        if weights.mse:
+            add("mse", share * mse(image, target, crops=crops))
+        if weights.fdr:
+            add("fdr", share * fdr(image, target, norm=weights.fdr_norm, crops=crops))
+        if weights.ssim:
+            add("ssim", share * ssim_loss(image, target, crops=crops))
     for t in range(1, config.num_scales + 1):
-        image, target = output.scales[-t].image, sharps[-t]
-        terms["mse"] = terms["mse"] + lambdas[t] * mse(image, target, crops=crops)
-        terms["fdr"] = terms["fdr"] + lambdas[t] * fdr(image, target, norm=weights.fdr_norm, crops=crops)
         if weights.reblur:
-            terms["reblur"] = terms.get("reblur", 0.0) + lambdas[t] * reblur(output, sharps, t, crops=crops)
+            add("reblur", lambdas[t] * reblur(output, sharps, t, crops=crops))
         if weights.radius and radius is not None and radii is not None:
-            entropy = radius_cross_entropy(output, radius, radii, t)
-            terms["radius"] = terms.get("radius", 0.0) + lambdas[t] * entropy
+            add("radius", lambdas[t] * radius_cross_entropy(output, radius, radii, t))
+    if not terms:
+        raise ValueError(f"every term of the loss has weight 0: {weights}")
     loss = torch.stack([factors[name] * value for name, value in terms.items()]).sum()
     return loss, {name: value.detach() for name, value in terms.items()}

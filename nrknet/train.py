@@ -1,4 +1,4 @@
-"""The training loop: recipes, pre-fitting of the radius table, checkpoints that resume, validation, export."""
+"""The training loop: steps, checkpoints that resume, validation, export."""
 
 import json
 import logging
@@ -6,75 +6,26 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from nrknet.basis import coefficient_basis
 from nrknet.config import NRKNetConfig, named_config
 from nrknet.data import Batch, RenderedCrops, SharpPhotos
-from nrknet.defocus import DefocusConfig
-from nrknet.layers import RadiusHead, radius_weights, unit_sum
-from nrknet.losses import LossConfig, crop_weights, fdr, mse, total_loss
+from nrknet.layers import RadiusHead
+from nrknet.losses import total_loss
 from nrknet.model import NRKNet
-from nrknet.neumann import BlurOperator, fuse_scales, neumann_terms, pyramid
+from nrknet.prefit import prefit_table
+from nrknet.recipes import RECIPES, Recipe
 from nrknet.weights import pick_device, save_model
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained.
-
-    Args:
-        loss: weights of the loss terms.
-        radius_decay: the radius term's weight falls linearly to this share of its start over the first third;
-            radii are learned first, and leave the U-Net to the image after.
-        rate: Adam's peak learning rate; cosine decay to 2 % of it after `warmup` steps of linear rise.
-        batch: crops per step.
-        size: crop side in pixels; margin: rendered around it and cut off.
-        pool: crops rendered at a time; reuse: passes over them.
-        prefit_steps: steps that first fit the radius table and the atoms alone, with the true radius given.
-        train_atoms: go on training the atoms after pre-fitting.
-        ema: decay of the averaged weights that are validated and exported.
-        clip: largest gradient norm.
-        validate_every, save_every: seconds between validations and between checkpoints.
-        defocus: the renderer's distribution.
-        jpeg_chance: share of training crops stored as JPEG.
-    """
-
-    loss: LossConfig = field(default_factory=lambda: LossConfig(fdr_norm="ortho", radius=0.02, relative=2e-4))
-    radius_decay: float = 0.15
-    rate: float = 5e-4
-    warmup: int = 100
-    batch: int = 4
-    size: int = 256
-    margin: int = 32
-    pool: int = 96
-    reuse: int = 3
-    prefit_steps: int = 1200
-    train_atoms: bool = False
-    ema: float = 0.998
-    clip: float = 0.5
-    validate_every: float = 480.0
-    save_every: float = 120.0
-    defocus: DefocusConfig = field(default_factory=DefocusConfig)
-    jpeg_chance: float = 0.25
-
-
-RECIPES: dict[str, Recipe] = {
-    "default": Recipe(),
-    "gpu": Recipe(batch=32, size=320, pool=512, reuse=2, prefit_steps=1500, rate=1e-3, train_atoms=True),
-    "smoke": Recipe(batch=2, size=64, margin=8, pool=4, reuse=2, prefit_steps=4, warmup=2, save_every=0.0),
-}
-"""`default` for a CPU, `gpu` for one large card, `smoke` for a test of the machinery in seconds."""
 
 NUM_VALIDATION = 24
 SOFT_DB = 35.0
@@ -154,6 +105,7 @@ class Trainer:
         self.optimiser = torch.optim.Adam(self._parameters(), lr=recipe.rate)
         self.step, self.seconds, self.best = 0, 0.0, -math.inf
         self.validated = -1  # the step whose weights were validated last
+        self.milestones = 0  # of the recipe, that lie behind
         out.mkdir(parents=True, exist_ok=True)
 
     def _parameters(self) -> list[nn.Parameter]:
@@ -189,6 +141,7 @@ class Trainer:
         saved = validated = last = time.monotonic()
         self.model.train()
         while progress() < 1:
+            self._pass_milestones(progress())
             batch = self.crops.at(self.step)
             record = self._train_step(batch.to(self.device, flip_colours=self._flip), progress())
             now = time.monotonic()
@@ -207,14 +160,23 @@ class Trainer:
         if self.validated != self.step:
             self._validate_and_keep()
 
+    def _pass_milestones(self, progress: float) -> None:
+        """At a milestone of a recipe that restarts, go on from the best weights so far with a new Adam."""
+        behind = self.recipe.milestone_at(progress)
+        if self.recipe.restart and behind > self.milestones:
+            if (self.out / "model").is_dir():
+                best = NRKNet.from_folder(self.out / "model").state_dict()
+                self.model.load_state_dict(best)
+                self.ema.module.load_state_dict(best)
+            self.optimiser = torch.optim.Adam(self._parameters(), lr=self.recipe.rate)
+        self.milestones = behind
+
     def _train_step(self, batch: Batch, progress: float) -> dict[str, float]:
         recipe = self.recipe
-        rate = recipe.rate * min(1.0, (self.step + 1) / recipe.warmup)
-        rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        rate = recipe.rate_at(self.step, progress)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        fall = (1 - recipe.radius_decay) * min(3 * progress, 1.0)
-        weights = replace(recipe.loss, radius=recipe.loss.radius * (1 - fall))
+        weights = recipe.loss_at(progress)
         bf16 = self.device.type == "cuda"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             output = self.model(batch.blurred)
@@ -226,7 +188,7 @@ class Trainer:
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.step}; the last checkpoint is kept")
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
+        norm = nn.utils.clip_grad_norm_(self.optimiser.param_groups[0]["params"], recipe.clip)
         if not torch.isfinite(norm):
             raise FloatingPointError(f"the gradient is {norm.item()} at step {self.step}; the last checkpoint is kept")
         self.optimiser.step()
@@ -269,6 +231,7 @@ class Trainer:
                 "seconds": self.seconds,
                 "best": self.best,
                 "validated": self.validated,
+                "milestones": self.milestones,
                 "seed": self.seed,
             },
         }
@@ -295,89 +258,12 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         position = state["position"]
         self.step, self.seconds, self.best = position["step"], position["seconds"], position["best"]
-        self.validated = position.get("validated", -1)
+        self.validated, self.milestones = position["validated"], position["milestones"]
         return True
 
     def export(self) -> Path:
         """The folder of the best averaged weights."""
         return self.out / "model"
-
-
-def prefit_table(model: NRKNet, crops: RenderedCrops, *, steps: int, weights: LossConfig, rate: float = 0.02) -> None:
-    """Fit the atoms and the radius table alone, the true radius given: one coefficient vector per radius and scale.
-
-    The first third of the steps fits the atoms, with a table of plain coefficients that is then thrown away; the rest
-    fits the head's table in the well-conditioned basis of those atoms.
-
-    Args:
-        model: a network with a radius head; its atoms, basis and table are changed.
-        crops: source of rendered crops.
-        steps: Adam steps.
-        weights: uses the scale weights and the FDR term.
-        rate: Adam's learning rate, cosine decay to 0.
-    """
-    head, config = model.head, model.config
-    assert isinstance(head, RadiusHead)
-    plain = head.table.new_zeros(*head.table.shape[:2], config.num_coefficients).requires_grad_()
-
-    def look_up_plain(radius: Tensor, t: int) -> Tensor:
-        shares = radius_weights(radius, head.radii)[:, 1:]
-        return unit_sum(torch.einsum("brhw,rk->bkhw", shares, plain[t - 1]))
-
-    atoms = [plain, *model.atoms.requires_grad_().parameters()]
-    _fit(model, crops, atoms, look_up_plain, range(0, steps // 3), weights, rate)
-    model.atoms.requires_grad_(False)
-    if config.num_coordinates:
-        head.basis.copy_(coefficient_basis(model.atoms.kernels(), config.num_coordinates))
-    _fit(model, crops, [head.table], head.lookup, range(steps // 3, steps), weights, rate)
-
-
-def _fit(
-    model: NRKNet,
-    crops: RenderedCrops,
-    parameters: list[Tensor],
-    look_up: Callable[[Tensor, int], Tensor],
-    steps: range,
-    weights: LossConfig,
-    rate: float,
-) -> None:
-    """Adam on the multi-scale prediction loss, coefficients looked up by the true radius."""
-    config = model.config
-    optimiser = torch.optim.Adam(parameters, lr=rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(len(steps), 1))
-    for step in steps:
-        batch = _half_size(crops, step)
-        blurred, sharp = (pyramid(x, config.num_scales, mode=config.pyramid) for x in (batch.blurred, batch.sharp))
-        shares = crop_weights(batch.blurred, batch.sharp, weights.relative) if weights.relative else None
-        terms, loss = [], torch.zeros((), device=batch.blurred.device)
-        for i, t in enumerate(range(config.num_scales, 0, -1)):
-            radius = F.avg_pool2d(batch.radius, 2 ** (t - 1)) / 2 ** (t - 1)
-            operator = BlurOperator(model.atoms, look_up(radius, t))
-            terms.append(neumann_terms(operator, blurred[i], config.powers(t)))
-            image = torch.stack(terms[-1][config.scale_images_from :]).sum(0)
-            loss = loss + weights.scale_weights[t] * _prediction(image, sharp[i], weights, shares)
-        image = fuse_scales(terms, expansion=config.expansion)
-        loss = loss + weights.scale_weights[0] * _prediction(image, sharp[-1], weights, shares)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        if step % 50 == 0:
-            log.info("prefit %d: loss %.5f", step, loss.item())
-
-
-def _prediction(image: Tensor, sharp: Tensor, weights: LossConfig, crops: Tensor | None) -> Tensor:
-    """Eq. 13."""
-    return mse(image, sharp, crops=crops) + weights.fdr * fdr(image, sharp, norm=weights.fdr_norm, crops=crops)
-
-
-def _half_size(crops: RenderedCrops, step: int) -> Batch:
-    """A batch cut to half size: the table needs many radii, not large pictures."""
-    side = max(crops.size // 2, min(crops.size, 64))
-    first = (step % 2) * (crops.size - side)
-    cut = slice(first, first + side)
-    batch = crops.at(step)
-    return Batch(*(x[..., cut, cut].contiguous() for x in (batch.blurred, batch.sharp, batch.radius)))
 
 
 def psnr(image: Tensor, sharp: Tensor) -> Tensor:

@@ -11,7 +11,18 @@ from torch import Tensor
 
 from nrknet.config import PRESETS, VARIANTS, NRKNetConfig
 from nrknet.layers import radius_weights
-from nrknet.losses import TYPICAL_ERROR, LossConfig, crop_weights, fdr, mse, radius_cross_entropy, reblur, total_loss
+from nrknet.losses import (
+    TYPICAL_ERROR,
+    LossConfig,
+    crop_weights,
+    fdr,
+    mse,
+    radius_cross_entropy,
+    reblur,
+    ssim_loss,
+    total_loss,
+)
+from nrknet.metrics import ssim_gaussian
 from nrknet.model import NRKNetOutput, ScaleOutput
 from nrknet.neumann import pyramid
 
@@ -145,6 +156,25 @@ def test_weights_of_crops_of_one_change_nothing_and_of_zero_leave_a_crop_out() -
     for term, weight in ((mse, 2.0), (fdr, 4.0)):  # fdr is not squared and takes the root
         torch.testing.assert_close(term(a, b, crops=torch.ones(2)), term(a, b))
         torch.testing.assert_close(term(a, b, crops=torch.tensor([0.0, weight])), term(a[1:], b[1:]))
+
+
+def test_the_ssim_loss_is_one_minus_the_gaussian_ssim_that_is_scored() -> None:
+    a = (noise(1, 3, 40, 56) * 255).round()
+    b = (a * 0.8 + 20 * noise(1, 3, 40, 56, seed=1)).round()
+    pixels = [x[0].permute(1, 2, 0).byte().numpy() for x in (a, b)]
+    assert 1 - ssim_loss(a / 255, b / 255).item() == pytest.approx(ssim_gaussian(*pixels), abs=1e-4)
+    assert ssim_loss(a, a) == pytest.approx(0, abs=1e-6)
+    assert ssim_loss(noise(1, 3, 5, 7), noise(1, 3, 5, 7, seed=1)) > 0, "images smaller than the window have one too"
+
+
+def test_a_phase_of_ssim_alone_counts_nothing_else_and_no_term_at_all_is_refused() -> None:
+    sharp = noise(1, 3, 32, 48)
+    output = output_for({t: image + 0.1 * noise(*image.shape, seed=1) for t, image in perfect(sharp).items()}, sharp)
+    weights = LossConfig(mse=0, fdr=0, reblur=0, ssim=1)
+    loss, terms = total_loss(output, sharp, config=PAPER, weights=weights)
+    assert set(terms) == {"ssim"} and loss == terms["ssim"] > 0
+    with pytest.raises(ValueError, match="every term of the loss has weight 0"):
+        total_loss(output, sharp, config=PAPER, weights=LossConfig(mse=0, fdr=0, reblur=0))
 
 
 @pytest.mark.parametrize("place", range(4))

@@ -1,0 +1,114 @@
+"""Recipes: how a network is trained, as values. The paper's, the released code's and our own."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+from nrknet.defocus import DefocusConfig
+from nrknet.losses import LossConfig
+
+Milestones = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class SSIMPhases:
+    """Parts of a run whose loss is 1 - SSIM alone; all numbers are shares of the run.
+
+    Args:
+        start: the first phase begins here.
+        period: from the begin of one phase to the next.
+        length: of a phase.
+    """
+
+    start: float
+    period: float
+    length: float
+
+    def __contains__(self, progress: float) -> bool:
+        return progress >= self.start and (progress - self.start) % self.period < self.length
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Args:
+        loss: weights of the loss terms.
+        radius_decay: the radius term's weight falls linearly to this share of its start over the first third;
+            radii are learned first, and leave the U-Net to the image after.
+        ssim_phases: where 1 - SSIM replaces the loss; None: nowhere.
+        rate: Adam's peak learning rate.
+        warmup: steps over which the rate rises linearly.
+        milestones: (share of the run, factor of the rate from there on), in order; none: cosine decay to 2 %.
+        restart: at each milestone go back to the best weights so far, with a new Adam.
+        batch: crops per step.
+        size: crop side in pixels; margin: rendered around it and cut off.
+        pool: crops rendered at a time; reuse: passes over them.
+        prefit_steps: steps that first fit the radius table and the atoms alone, with the true radius given.
+        train_atoms: go on training the atoms after pre-fitting.
+        ema: decay of the averaged weights that are validated and exported; 0: the weights themselves.
+        clip: largest gradient norm; inf: any.
+        validate_every, save_every: seconds between validations and between checkpoints.
+        defocus: the renderer's distribution.
+        jpeg_chance: share of training crops stored as JPEG.
+    """
+
+    loss: LossConfig = field(default_factory=lambda: LossConfig(fdr_norm="ortho", radius=0.02, relative=2e-4))
+    radius_decay: float = 0.15
+    ssim_phases: SSIMPhases | None = None
+    rate: float = 5e-4
+    warmup: int = 100
+    milestones: Milestones = ()
+    restart: bool = False
+    batch: int = 4
+    size: int = 256
+    margin: int = 32
+    pool: int = 96
+    reuse: int = 3
+    prefit_steps: int = 1200
+    train_atoms: bool = False
+    ema: float = 0.998
+    clip: float = 0.5
+    validate_every: float = 480.0
+    save_every: float = 120.0
+    defocus: DefocusConfig = field(default_factory=DefocusConfig)
+    jpeg_chance: float = 0.25
+
+    def rate_at(self, step: int, progress: float) -> float:
+        """The learning rate of a step, `progress` being the share of the run that is done."""
+        rate = self.rate * min(1.0, (step + 1) / self.warmup)
+        if not self.milestones:
+            return rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+        return rate * next((factor for start, factor in reversed(self.milestones) if progress >= start), 1.0)
+
+    def loss_at(self, progress: float) -> LossConfig:
+        """The loss of a step, `progress` being the share of the run that is done."""
+        if self.ssim_phases is not None and progress in self.ssim_phases:
+            return replace(self.loss, mse=0.0, fdr=0.0, reblur=0.0, ssim=1.0)
+        fall = (1 - self.radius_decay) * min(3 * progress, 1.0)
+        return replace(self.loss, radius=self.loss.radius * (1 - fall))
+
+    def milestone_at(self, progress: float) -> int:
+        """How many milestones lie behind."""
+        return sum(progress >= start for start, _ in self.milestones)
+
+
+_AS_WRITTEN = Recipe(
+    loss=LossConfig(), rate=1e-4, warmup=1, prefit_steps=0, train_atoms=True, ema=0.0, clip=math.inf
+)  # fmt: skip
+
+RECIPES: dict[str, Recipe] = {
+    "default": Recipe(),
+    "gpu": Recipe(batch=32, size=320, pool=512, reuse=2, prefit_steps=1500, rate=1e-3, train_atoms=True),
+    "paper": replace(_AS_WRITTEN, milestones=((0.5, 0.5), (0.75, 0.25))),
+    "released": replace(
+        _AS_WRITTEN,
+        loss=LossConfig(reblur=0.0),
+        ssim_phases=SSIMPhases(start=0.2, period=0.04, length=0.0198),
+        milestones=((0.4, 0.5), (0.6, 0.25), (0.8, 0.1)),
+        restart=True,
+    ),
+    "smoke": Recipe(batch=2, size=64, margin=8, pool=4, reuse=2, prefit_steps=4, warmup=2, save_every=0.0),
+}
+"""`default` for a CPU, `gpu` for one large card; `paper` and `released` are the losses and schedules of Sec. 4.1 (4000
+epochs) and of the authors' code (5000 epochs), stretched over whatever budget is given, on the crops that we render;
+`smoke` for a test of the machinery in seconds."""
