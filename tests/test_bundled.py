@@ -1,0 +1,80 @@
+"""What the networks in the repository do to photos they have not seen, blurred by a few lines of SciPy."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import convolve
+from skimage import data
+
+from nrknet import Deblurrer
+from nrknet.metrics import psnr
+from nrknet.weights import bundled_models
+
+PHOTOS = {
+    "astronaut": data.astronaut()[:384, 64:448],
+    "coffee": data.coffee()[:384, 120:504],
+    "motorcycle": data.stereo_motorcycle()[0][60:444, 150:534],
+}
+RADII = (0.0, 2.0, 4.0)  # pixels, in three upright strips
+
+
+def disc(radius: float) -> NDArray[np.float64]:
+    half = int(np.ceil(radius))
+    y, x = np.mgrid[-half : half + 1, -half : half + 1]
+    inside = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1)
+    return inside / inside.sum()
+
+
+def defocused(sharp: NDArray[np.uint8], *, noise: float = 0.003) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """The photo out of focus by one of RADII in each third of its width, and that radius at each pixel."""
+    blurred = sharp / 255
+    radius = np.zeros(sharp.shape[:2])
+    for number, r in enumerate(RADII):
+        strip = slice(number * sharp.shape[1] // 3, (number + 1) * sharp.shape[1] // 3)
+        radius[:, strip] = r
+        if r:
+            blurred[:, strip] = convolve(sharp / 255, disc(r)[..., None], mode="mirror")[:, strip]
+    blurred += noise * np.random.default_rng(0).standard_normal(blurred.shape)
+    return (np.clip(blurred, 0, 1) * 255).round().astype(np.uint8), radius
+
+
+@pytest.fixture(scope="module", params=bundled_models())
+def deblurrer(request: pytest.FixtureRequest) -> Deblurrer:
+    return Deblurrer(request.param, device="cpu")
+
+
+def test_there_is_a_bundled_network_and_it_is_the_default() -> None:
+    assert bundled_models()
+    assert Deblurrer(device="cpu").model.config == Deblurrer(bundled_models()[0], device="cpu").model.config
+
+
+def test_photos_out_of_focus_get_closer_to_the_sharp_ones(deblurrer: Deblurrer) -> None:
+    gains = {}
+    for name, sharp in PHOTOS.items():
+        blurred, _ = defocused(sharp)
+        gains[name] = psnr(deblurrer(blurred), sharp) - psnr(blurred, sharp)
+    assert min(gains.values()) > 0.3, gains
+    assert np.mean(list(gains.values())) > 0.6, gains
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_sharp_photos_are_left_alone(deblurrer: Deblurrer, name: str) -> None:
+    assert psnr(deblurrer(PHOTOS[name]), PHOTOS[name]) > 38
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_the_defocus_map_tells_sharp_from_blurred_and_less_from_more(deblurrer: Deblurrer, name: str) -> None:
+    blurred, radius = defocused(PHOTOS[name])
+    found = deblurrer.analyze(blurred, details=False).defocus_map
+    inner = np.abs(np.arange(radius.shape[1]) % (radius.shape[1] / 3) - radius.shape[1] / 6) < 40
+    medians = [float(np.median(found[:, inner][radius[:, inner] == r])) for r in RADII]
+    assert medians[0] < 1, medians
+    assert medians[0] < medians[1] < medians[2], medians
+    assert medians[1] == pytest.approx(RADII[1], abs=1) and medians[2] == pytest.approx(RADII[2], abs=1.5), medians
+
+
+def test_tiles_and_the_whole_photo_agree_to_50_db(deblurrer: Deblurrer) -> None:
+    photo = data.stereo_motorcycle()[0]
+    whole = Deblurrer(deblurrer.model, device="cpu", tile=1024)(photo)
+    tiled = Deblurrer(deblurrer.model, device="cpu", tile=256)(photo)
+    assert psnr(tiled, whole) > 50
