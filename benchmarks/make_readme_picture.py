@@ -1,6 +1,6 @@
-"""Make docs/example.png: the motorcycle example before, after and as a defocus map, with a detail at 200 %.
+"""Make docs/example.png: a detail of the portrait example at 200 %, before and after, and the motorcycle's defocus map.
 
-    python -m benchmarks.make_readme_picture
+python -m benchmarks.make_readme_picture
 """
 
 import tempfile
@@ -13,7 +13,7 @@ from demo.examples import make_examples
 from demo.pictures import draw_defocus_map
 from nrknet import Deblurrer
 
-DETAIL = (400, 180, 560, 300)  # left, top, right, bottom of what is enlarged
+DETAIL = (140, 10, 310, 180)  # left, top, right, bottom of what is enlarged
 GAP = 8
 
 
@@ -29,14 +29,14 @@ def beside(pictures: list[Image.Image]) -> Image.Image:
 
 
 def main() -> None:
+    deblurrer = Deblurrer()
     with tempfile.TemporaryDirectory() as folder:
-        blurred = np.asarray(Image.open(make_examples(Path(folder))["Motorcycle"]))
-    seen = Deblurrer().analyze(blurred, details=False)
-    before, after = Image.fromarray(blurred), Image.fromarray(seen.image)
-    size = (2 * (DETAIL[2] - DETAIL[0]), 2 * (DETAIL[3] - DETAIL[1]))
-    details = [p.crop(DETAIL).resize(size, Image.Resampling.BICUBIC) for p in (before, after)]
-    chart = draw_defocus_map(seen.defocus_map)
-    chart = chart.resize((round(chart.width * size[1] / chart.height), size[1]), Image.Resampling.BICUBIC)
+        photos = {label: np.asarray(Image.open(path)) for label, path in make_examples(Path(folder)).items()}
+    side = 2 * (DETAIL[2] - DETAIL[0])
+    portraits = (photos["Portrait"], deblurrer(photos["Portrait"]))
+    details = [Image.fromarray(p).crop(DETAIL).resize((side, side), Image.Resampling.BICUBIC) for p in portraits]
+    chart = draw_defocus_map(deblurrer.analyze(photos["Motorcycle"], details=False).defocus_map)
+    chart = chart.resize((round(chart.width * side / chart.height), side), Image.Resampling.BICUBIC)
     target = Path(__file__).parent.parent / "docs" / "example.png"
     target.parent.mkdir(exist_ok=True)
     beside([*details, chart]).save(target, optimize=True)
