@@ -18,7 +18,7 @@ from nrknet.weights import bundled_models, load_model, pick_device
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 Progress = Callable[[float], None]
 
-CONTEXT = 48
+CONTEXT = 96
 """Pixels around a tile that inform it and are then cut away."""
 SEAM = 32
 """Pixels over which neighbouring tiles are blended."""
@@ -63,7 +63,8 @@ class Deblurrer:
         device: "auto" (CUDA, else MPS, else CPU), "cpu", "cuda", "mps".
         precision: "exact" (float32 throughout), or "auto": bfloat16 coefficients on CUDA, float32 elsewhere;
             pixels are always computed in float32.
-        tile: side in pixels of the tiles that large photos are split into, at least 160, or "auto".
+        tile: side in pixels of the tiles that large photos are split into, at least 160, or "auto"; the network
+            reads 96 pixels more on every side of a tile.
 
     Raises:
         ValueError: an unknown model, device or precision, or a tile that is too small; one sentence.
@@ -89,16 +90,13 @@ class Deblurrer:
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = next(self.model.parameters()).device
         self.precision = precision
-        least = self.model.config.size_multiple + 2 * CONTEXT + SEAM
-        self.tile = max(self._automatic_tile() if tile == "auto" else int(tile), least)
+        self.tile = self._automatic_tile() if tile == "auto" else int(tile)
 
     def _automatic_tile(self) -> int:
-        """Larger for narrow networks and for GPUs; always a multiple of the network's size multiple."""
-        side = 1024 if self.model.config.widths[0] <= 32 else 768
+        """Larger for narrow networks and for GPUs: with its context, a tile is 1280, 896 or 2048 pixels wide."""
         if self.device.type == "cuda":
-            side = 2048
-        multiple = self.model.config.size_multiple
-        return side // multiple * multiple
+            return 2048 - 2 * CONTEXT
+        return (1280 if self.model.config.widths[0] <= 32 else 896) - 2 * CONTEXT
 
     def __call__(self, image: Pixels, *, progress: Progress | None = None) -> Pixels:
         """Deblur one photo.
@@ -159,7 +157,7 @@ class Deblurrer:
         """Deblur tile by tile, one row of tiles at a time; at most two rows of float pixels are kept."""
         _check(image)
         height, width = image.shape[:2]
-        rows, columns = (_spans(n, self.tile, self.model.config.size_multiple) for n in (height, width))
+        rows, columns = (_spans(n, self.tile + 2 * CONTEXT, self.model.config.size_multiple) for n in (height, width))
         restored = np.empty_like(image)
         radius = np.empty((height, width), np.float32)
         pending: Tensor | None = None  # lower end of the row above, to be blended into this row
@@ -235,7 +233,10 @@ def _check(image: Pixels) -> None:
 
 
 def _spans(size: int, tile: int, multiple: int) -> list[_Span]:
-    """Split an axis into tiles that start at multiples of `multiple` and overlap by 2 CONTEXT + SEAM or more."""
+    """Split an axis into spans of `tile` pixels, context included, that overlap by 2 CONTEXT + SEAM or more.
+
+    They start at multiples of `multiple`.
+    """
     if size <= tile:
         return [_Span(0, size, 0, size)]
     step = max((tile - 2 * CONTEXT - SEAM) // multiple, 1) * multiple
