@@ -161,7 +161,7 @@ def _add_deblur(commands: Any) -> None:
     _add_network_options(parser)
     parser.add_argument(
         "--tile", type=_tile, default="auto", metavar="N",
-        help="work in pieces of N x N pixels; smaller ones need less memory (default: %(default)s)",
+        help="work in pieces of N x N pixels, at least 160; smaller ones need less memory (default: %(default)s)",
     )  # fmt: skip
 
 

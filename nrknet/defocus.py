@@ -131,7 +131,7 @@ class Defocused:
     """Rendered scenes.
 
     Attributes:
-        blurred: (B,3,H,W) in [0,1], sRGB-encoded, noisy, at 8-bit levels.
+        blurred: (B,3,H,W) in [0,1], encoded by each scene's camera curve, noisy, at 8-bit levels.
         sharp: (B,3,H,W) in [0,1], the all-in-focus truth under the same exposure, without noise.
         radius: (B,1,H,W) circle of confusion, in pixels, of the surface visible at each pixel.
     """

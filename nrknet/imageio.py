@@ -108,9 +108,8 @@ def write_photo(path: str | os.PathLike[str], photo: Photo, *, quality: int = 95
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        finally:
+            temporary.unlink(missing_ok=True)  # there only where something went wrong, which goes on its way
     except Exception as error:  # encoders raise several types, and the disk its own
         raise ImageError(f"Cannot write {path}: {_reason(error, 'encoding failed')}.") from error
 

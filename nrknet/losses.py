@@ -60,10 +60,15 @@ def crop_weights(blurred: Tensor, sharp: Tensor, floor: float) -> Tensor:
     return TYPICAL_ERROR / ((blurred - sharp).square().flatten(1).mean(dim=1) + floor)
 
 
+def _mean(errors: Tensor, crops: Tensor | None) -> Tensor:
+    """Mean of the errors (B,) of the images of a batch, weighted by `crops` (B,) where given."""
+    return errors.mean() if crops is None else (crops * errors).mean()
+
+
 def mse(predicted: Tensor, sharp: Tensor, *, crops: Tensor | None = None) -> Tensor:
     """Mean squared error, the first term of Eq. 13; `crops` (B,) weighs the images of the batch."""
     errors = (predicted - sharp).square().flatten(1).mean(dim=1)
-    return errors.mean() if crops is None else (crops * errors).mean()
+    return _mean(errors, crops)
 
 
 def fdr(predicted: Tensor, sharp: Tensor, *, norm: str = "backward", crops: Tensor | None = None) -> Tensor:
@@ -73,7 +78,7 @@ def fdr(predicted: Tensor, sharp: Tensor, *, norm: str = "backward", crops: Tens
     """
     difference = torch.fft.rfft2(predicted.float() - sharp.float(), norm=norm)
     errors = torch.view_as_real(difference).abs().flatten(1).mean(dim=1)
-    return errors.mean() if crops is None else (crops.sqrt() * errors).mean()
+    return _mean(errors, None if crops is None else crops.sqrt())
 
 
 def ssim_loss(predicted: Tensor, sharp: Tensor, *, crops: Tensor | None = None) -> Tensor:
@@ -97,8 +102,7 @@ def ssim_loss(predicted: Tensor, sharp: Tensor, *, crops: Tensor | None = None) 
     c1, c2 = 0.01**2, 0.03**2
     similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
     similarity = similarity / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
-    errors = 1 - similarity.flatten(1).mean(dim=1)
-    return errors.mean() if crops is None else (crops * errors).mean()
+    return _mean(1 - similarity.flatten(1).mean(dim=1), crops)
 
 
 def reblur(output: NRKNetOutput, sharps: list[Tensor], t: int, *, crops: Tensor | None = None) -> Tensor:

@@ -78,7 +78,8 @@ class Recipe:
         rate = self.rate * min(1.0, (step + 1) / self.warmup)
         if not self.milestones:
             return rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
-        return rate * next((factor for start, factor in reversed(self.milestones) if progress >= start), 1.0)
+        behind = self.milestone_at(progress)
+        return rate * self.milestones[behind - 1][1] if behind else rate
 
     def loss_at(self, progress: float) -> LossConfig:
         """The loss of a step, `progress` being the share of the run that is done."""
