@@ -48,8 +48,10 @@ $(VENV)/.app: $(SET_UP_BY) $(VENV)/.torch
 	$(PIP) install -r requirements.txt -e ".[app]"
 	@touch $@
 
+# lpips is what our LPIPS is compared with, without the torchvision it asks for: that would replace the chosen PyTorch.
 $(VENV)/.dev: $(SET_UP_BY) $(VENV)/.torch
 	$(PIP) install -r requirements.txt -e ".[dev]"
+	$(PIP) install --no-deps lpips==0.1.4
 	@touch $@ $(VENV)/.app
 
 clean:

@@ -75,3 +75,14 @@ def one_line(error: BaseException) -> str:
     message = str(error)
     assert message.strip() and "\n" not in message, message
     return message
+
+
+def random_alexnet(seed: int = 0) -> dict[str, Tensor]:
+    """AlexNet's convolutions, named as torchvision does, with random weights that keep the size of activations."""
+    shapes = {0: (64, 3, 11, 11), 3: (192, 64, 5, 5), 6: (384, 192, 3, 3), 8: (256, 384, 3, 3), 10: (256, 256, 3, 3)}
+    generator, state = seeded(seed), {}
+    for index, shape in shapes.items():
+        scale = (2 / (shape[1] * shape[2] * shape[3])) ** 0.5
+        state[f"features.{index}.weight"] = scale * torch.randn(shape, generator=generator)
+        state[f"features.{index}.bias"] = 0.1 * torch.randn(shape[0], generator=generator)
+    return state
