@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from nrknet._version import __version__
 from nrknet.config import PRESETS, VARIANTS
-from nrknet.datasets import DATASETS, SPLITS, find_pairs
+from nrknet.datasets import DATASETS, SPLITS, check_photos, find_photos
+from nrknet.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
     from nrknet.batch import Job
-    from nrknet.evaluation import Scores
     from nrknet.inference import Deblurrer
+    from nrknet.perceptual import Lpips
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 MINUTES = 60  # of training, when the command says nothing
@@ -47,7 +48,7 @@ The output folder gets checkpoints, from which the same command goes on after an
 that --model takes.
 """
 EVALUATE_HELP = """\
-Score a network on pairs of defocused and sharp photos.
+Score a network, or photos that any method has saved, on a data set.
 
 The root folder is laid out in one of these ways:
   pairs    source (defocused) and target (sharp), whose files are paired by name, else in sorted order
@@ -55,6 +56,12 @@ The root folder is laid out in one of these ways:
   lfdof    test_data/input/IMG_X/IMG_X_apN_MM.png and test_data/ground_truth/IMG_X.png (or train_data)
   realdof  source/NN.png and target/NN.png
   rtf      image/0/image_NN.png and GT/sharp_NN.png
+  cuhk     image/out_of_focusNNNN.jpg and, for the masks (white = blurred), gt/out_of_focusNNNN.png; no sharp versions,
+           so what is measured is how much sharper the photo became where it was blurred, and how little it changed
+           where it was sharp
+
+Inputs are scored beside outputs. LPIPS needs AlexNet's ImageNet weights, which are downloaded once (233 MB); where that
+is not possible and no file is named, its column stays empty.
 """
 CONVERT_HELP = """\
 Turn a .pth file of the NRKNet authors into a folder that --model and load_model take.
@@ -289,9 +296,19 @@ def _add_evaluate(commands: Any) -> None:
         "no model is run",
     )  # fmt: skip
     parser.add_argument(
-        "--resize", type=_size, metavar="WxH", help="first bring both photos of a pair to this size, as in 1024x683"
+        "--resize", type=_size, metavar="WxH", help="first bring all photos to this size, as in 1024x683"
     )
-    parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N pairs")
+    parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N photos")
+    parser.add_argument(
+        "--protocol", choices=tuple(PROTOCOLS), metavar="NAME",
+        help=f"whose way of scoring: {', '.join(PROTOCOLS)}; what each is, is said below the table "
+        "(default: default; for cuhk, cuhk)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--lpips-backbone", type=Path, metavar="FILE",
+        help="torchvision's AlexNet weights, all or the features alone, instead of the download; "
+        "the environment variable NRKNET_LPIPS_BACKBONE does the same",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores to this file")
 
 
@@ -300,49 +317,44 @@ def _evaluate(args: argparse.Namespace) -> int:
         if args.json.is_dir():
             raise UsageError(f"{args.json}: is a folder, not a file")
         _check_folder(args.json.parent)
-    from tqdm import tqdm
-
-    from nrknet.evaluation import PROTOCOLS, evaluate, score_restored
-
+    protocol = args.protocol or ("cuhk" if args.dataset == "cuhk" else "default")
     try:
-        pairs = find_pairs(args.dataset, args.root, split=args.split)[: args.limit]
+        photos = find_photos(args.dataset, args.root, split=args.split)[: args.limit]
+        check_photos(photos, has_truth=PROTOCOLS[protocol].has_truth)
     except (ValueError, OSError) as error:
         raise UsageError(_reason(error)) from error
+    from tqdm import tqdm
+
+    from nrknet.evaluation import evaluate, score_restored
+
     deblurrer = _load(args) if args.restored is None else None
-    with tqdm(total=len(pairs), disable=not sys.stderr.isatty(), unit="photo", file=sys.stderr) as bar:
-        options: dict[str, Any] = {"resize": args.resize, "on_image": lambda _: bar.update()}
+    lpips = _load_lpips(args.lpips_backbone) if PROTOCOLS[protocol].uses_lpips else None
+    with tqdm(total=len(photos), disable=not sys.stderr.isatty(), unit="photo", file=sys.stderr) as bar:
+        options: dict[str, Any] = {"resize": args.resize, "lpips": lpips, "on_image": lambda _: bar.update()}
         try:
             if deblurrer is None:
-                scores = score_restored(args.restored, pairs, name=args.restored.name, **options)
+                scores = score_restored(args.restored, photos, protocol, name=args.restored.name, **options)
             else:
-                scores = evaluate(deblurrer, pairs, model_name=args.model, **options)
+                scores = evaluate(deblurrer, photos, protocol, model_name=args.model, **options)
         except ValueError as error:
             raise UsageError(_reason(error)) from error
-    print(_table(scores))
-    print(f"{scores.protocol}: {PROTOCOLS[scores.protocol]}")
+    print(scores.to_table())
     if args.json is not None:
         args.json.write_text(scores.to_json(), encoding="utf-8")
     return OK
 
 
-def _table(scores: "Scores") -> str:
-    """One line per photo and one for the mean, in columns."""
-    mean = scores.mean
-    rows = [["photo", *mean]]
-    for image in scores.images:
-        before = {f"{name}_input": value for name, value in image.before.items()}
-        values = {**before, **image.after, "seconds": image.seconds}
-        rows.append([image.name, *(_number(values.get(name)) for name in mean)])
-    rows.append(["mean", *(_number(value) for value in mean.values())])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))])
-        for name, *cells in rows
-    )
+def _load_lpips(backbone: Path | None) -> "Lpips | None":
+    """LPIPS, or None after one line that says why there is none."""
+    from nrknet.perceptual import LpipsUnavailable, load_lpips
 
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    try:
+        return load_lpips(backbone, show_progress=sys.stderr.isatty())
+    except LpipsUnavailable as error:
+        _complain(f"the LPIPS column stays empty: {error}")
+        return None
+    except ValueError as error:
+        raise UsageError(_reason(error)) from error
 
 
 def _add_convert(commands: Any) -> None:

@@ -15,13 +15,25 @@ class Pair:
     sharp: Path
 
 
-def find_pairs(dataset: str, root: Path, *, split: str = "test") -> list[Pair]:
-    """The pairs of a data set, in the order of their names.
+@dataclass(frozen=True)
+class Masked:
+    """A defocused photo without a sharp version, and the mask of its blurred part (white), where there is one."""
+
+    name: str
+    blurred: Path
+    mask: Path | None = None
+
+
+def find_photos(dataset: str, root: Path, *, split: str = "test") -> list[Pair] | list[Masked]:
+    """The photos of a data set, in the order of their names.
 
     Args:
         dataset: one of DATASETS.
         root: its folder, under the name that its authors gave it or any other.
-        split: "train", "val" or "test", where the data set has it; RealDOF, RTF and "pairs" have only one.
+        split: "train", "val" or "test", where the data set has it; RealDOF, RTF, CUHK and "pairs" have only one.
+
+    Returns:
+        Pairs; for CUHK, of which no sharp versions exist, photos with their masks.
 
     Raises:
         ValueError: an unknown data set or split, or a folder that is laid out in another way; names what is missing.
@@ -97,12 +109,55 @@ def _rtf(root: Path, split: str) -> list[Pair]:
     return [Pair(photo.stem, photo, sharp[number]) for number, photo in blurred.items()]
 
 
-DATASETS: dict[str, Callable[[Path, str], list[Pair]]] = {
+def _cuhk(root: Path, split: str) -> list[Masked]:
+    """CUHK-BD: image/out_of_focusNNNN.jpg, masks in gt/ (or mask/); its photos blurred by motion are left out."""
+    layout = "expected image/out_of_focusNNNN.jpg and, for the masks, gt/out_of_focusNNNN.png"
+    photos = [p for p in _photos(root / "image", layout) if p.stem.startswith("out_of_focus")]
+    if not photos:
+        raise ValueError(f"{root / 'image'}/ holds no photo named out_of_focusNNNN; {layout}")
+    folder = next((root / name for name in ("gt", "mask") if (root / name).is_dir()), None)
+    if folder is None:
+        return [Masked(photo.stem, photo) for photo in photos]
+    masks = {mask.stem: mask for mask in _photos(folder, layout)}
+    for photo in photos:
+        if photo.stem not in masks:
+            raise ValueError(f"{photo} has no mask {folder / photo.stem}.png; {layout}")
+    return [Masked(photo.stem, photo, masks[photo.stem]) for photo in photos]
+
+
+def check_photos(photos: Sequence[Pair] | Sequence[Masked], *, has_truth: bool) -> None:
+    """Find out from the files' headers, before hours of work, that photos are what an evaluation needs.
+
+    Args:
+        photos: what is to be evaluated.
+        has_truth: whether Pairs are needed, or Masked photos.
+
+    Raises:
+        ValueError: there are none, they are of the other kind, or partners differ in size.
+        ImageError: a file is missing or no image.
+    """
+    from nrknet.imageio import photo_size
+
+    if not photos:
+        raise ValueError("there are no photos to evaluate")
+    for photo in photos:
+        if isinstance(photo, Pair) != has_truth:
+            needs, has = ("photos with", "none") if has_truth else ("photos without", "one")
+            raise ValueError(f"this protocol is for {needs} a sharp version; {photo.blurred} has {has}")
+        partner = photo.sharp if isinstance(photo, Pair) else photo.mask
+        sizes = [photo_size(path) for path in (photo.blurred, partner) if path is not None]
+        if sizes[0] != sizes[-1]:
+            unequal = "{}x{} pixels, {}x{}".format(*sizes[0], *sizes[-1])
+            raise ValueError(f"{photo.blurred} and {partner} differ in size ({unequal}); expected equal sizes")
+
+
+DATASETS: dict[str, Callable[[Path, str], list[Pair] | list[Masked]]] = {
     "pairs": lambda root, split: pairs_from_folder(root),
     "dpdd": _dpdd,
     "lfdof": _lfdof,
     "realdof": _realdof,
     "rtf": _rtf,
+    "cuhk": _cuhk,
 }
 SPLITS = ("train", "val", "test")
 

@@ -1,195 +1,189 @@
-"""Scores of a model, or of any method's saved outputs, on pairs of defocused and sharp photos."""
+"""Scores of a model, or of any method's saved outputs, on photos of a data set."""
 
-import json
-import math
-import statistics
+import os
+import platform
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 from PIL import Image
 
-from nrknet.datasets import Pair, pairs_from_folder
-from nrknet.imageio import is_probably_image, read_photo
+from nrknet._version import __version__
+from nrknet.datasets import Masked, Pair, check_photos
+from nrknet.imageio import is_probably_image, photo_size, read_photo
 from nrknet.inference import Deblurrer, Pixels
-from nrknet.metrics import METRICS
+from nrknet.metrics import METRICS, Image8, Metric
+from nrknet.noreference import Mask, changes
+from nrknet.protocols import find_protocol
+from nrknet.scores import ImageScores, Scores, Size
 
-__all__ = ["PROTOCOLS", "ImageScores", "Pair", "Scores", "evaluate", "pairs_from_folder", "score_restored"]
+if TYPE_CHECKING:
+    from nrknet.perceptual import Lpips
 
-Size = tuple[int, int]
+__all__ = ["ImageScores", "Masked", "Pair", "Scores", "evaluate", "score_restored"]
 
-
-@dataclass(frozen=True)
-class ImageScores:
-    """Scores of one photo; `before` are the input's, `after` the output's, keyed as METRICS; seconds to restore it."""
-
-    name: str
-    before: dict[str, float]
-    after: dict[str, float]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scores of a set of pairs under a named protocol."""
-
-    protocol: str
-    model: str
-    images: tuple[ImageScores, ...]
-    resize: Size | None = None
-
-    @property
-    def mean(self) -> dict[str, float]:
-        """Means over the photos: NAME_input, NAME for the output, and the share of photos whose PSNR rose."""
-        result: dict[str, float] = {}
-        for name in METRICS:
-            result[f"{name}_input"] = statistics.fmean(i.before[name] for i in self.images)
-            result[name] = statistics.fmean(i.after[name] for i in self.images)
-        better = [i.after["psnr"] > i.before["psnr"] for i in self.images]
-        result["share_better"] = sum(better) / len(better)
-        result["seconds"] = statistics.fmean(i.seconds for i in self.images)
-        return result
-
-    def to_json(self) -> str:
-        """Everything, rounded to 5 digits, as JSON; the infinite PSNR of equal images is null."""
-        content: dict[str, object] = {"protocol": self.protocol, "model": self.model}
-        if self.resize is not None:
-            content["resize"] = "{}x{}".format(*self.resize)
-        content["mean"] = self.mean
-        images = [asdict(i) for i in self.images]
-        return json.dumps(_rounded({**content, "images": images}), indent=1) + "\n"
-
-
-def _rounded(value: object) -> object:
-    if isinstance(value, float):
-        return round(value, 5) if math.isfinite(value) else None  # equal images; JSON has no infinity
-    if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
-    return [_rounded(v) for v in value] if isinstance(value, list) else value
-
-
-PROTOCOLS = {
-    "default": "8-bit RGB after clipping and rounding, full frame; SSIM uniform 7x7 and Gaussian 11x11 sigma 1.5; "
-    "psnr_affine after a per-image, per-channel affine fit to the truth",
-}
+Photos = Sequence[Pair] | Sequence[Masked]
+OnImage = Callable[[ImageScores], None]
 
 
 def evaluate(
     deblurrer: Deblurrer,
-    pairs: Sequence[Pair],
+    photos: Photos,
     protocol: str = "default",
     *,
     model_name: str = "",
     resize: Size | None = None,
-    on_image: Callable[[ImageScores], None] | None = None,
+    lpips: "Lpips | None" = None,
+    on_image: OnImage | None = None,
 ) -> Scores:
-    """Deblur each photo and score input and output against the sharp one.
+    """Deblur each photo and score input and output against the sharp one, or output against input where there is none.
 
     Args:
         deblurrer: the network.
-        pairs: at least one; 16-bit photos are scored at 8 bits.
-        protocol: one of PROTOCOLS.
+        photos: at least one; 16-bit photos are scored at 8 bits.
+        protocol: a key of PROTOCOLS; "cuhk" for Masked photos, any other for Pairs.
         model_name: noted in the result.
-        resize: (width, height) to which both photos are first reduced, antialiased, at 8 bits.
+        resize: (width, height) to which all photos are first brought, antialiased, at 8 bits.
+        lpips: as `load_lpips` gives it; without it, that column stays empty.
         on_image: called after each photo.
 
     Raises:
-        ValueError: no pairs, an unknown protocol, or a pair of unequal size.
+        ValueError: no photos, an unknown protocol or one for other photos, or partners of unequal size.
         ImageError: a photo cannot be read.
     """
-    return _score(lambda pair, blurred: deblurrer(blurred), pairs, protocol, model_name, resize, on_image)
+    environment = _environment(deblurrer)
+    return _score(
+        lambda photo, blurred: deblurrer(blurred), photos, protocol, name=model_name, resize=resize, lpips=lpips,
+        on_image=on_image, environment=environment,
+    )  # fmt: skip
 
 
 def score_restored(
     folder: Path,
-    pairs: Sequence[Pair],
+    photos: Photos,
     protocol: str = "default",
     *,
     name: str = "",
     resize: Size | None = None,
-    on_image: Callable[[ImageScores], None] | None = None,
+    lpips: "Lpips | None" = None,
+    on_image: OnImage | None = None,
 ) -> Scores:
-    """Score photos that any method has restored and saved, against the sharp ones.
+    """Score photos that any method has restored and saved.
 
     Args:
-        folder: one photo for each pair, of the blurred photo's stem and, after `resize`, its size.
-        pairs, protocol, resize, on_image: as for `evaluate`.
+        folder: one photo for each of `photos`, of the blurred photo's stem and, after `resize`, its size.
+        photos, protocol, resize, lpips, on_image: as for `evaluate`.
         name: of the method, noted in the result.
 
     Raises:
         ValueError: as `evaluate`; or a restored photo is missing, is there twice, or has another size.
         ImageError: a photo cannot be read.
     """
-    files = _by_stem(Path(folder), pairs)
+    files = _by_stem(Path(folder), photos)
+    for photo in photos:
+        expected, found = resize or photo_size(photo.blurred), photo_size(files[photo.blurred.stem])
+        if found != expected:
+            sizes = "{}x{}, expected {}x{}".format(*found, *expected)
+            raise ValueError(f"{files[photo.blurred.stem]} is {sizes} pixels")
+    return _score(
+        lambda photo, blurred: read_photo(files[photo.blurred.stem]).pixels, photos, protocol, name=name,
+        resize=resize, lpips=lpips, on_image=on_image, environment=_environment(),
+    )  # fmt: skip
 
-    def read(pair: Pair, blurred: Pixels) -> Pixels:
-        restored = read_photo(files[pair.blurred.stem]).pixels
-        if restored.shape != blurred.shape:
-            sizes = f"{restored.shape[1]}x{restored.shape[0]}, expected {blurred.shape[1]}x{blurred.shape[0]}"
-            raise ValueError(f"{files[pair.blurred.stem]} is {sizes} pixels")
-        return restored
 
-    return _score(read, pairs, protocol, name, resize, on_image)
-
-
-def _by_stem(folder: Path, pairs: Sequence[Pair]) -> dict[str, Path]:
-    """The restored photo of each pair, found before anything is scored."""
+def _by_stem(folder: Path, photos: Photos) -> dict[str, Path]:
+    """The restored version of each photo, found before anything is scored."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
     files: dict[str, Path] = {}
-    wanted = {pair.blurred.stem for pair in pairs}
+    wanted = {photo.blurred.stem for photo in photos}
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.stem in wanted and is_probably_image(path):
             if path.stem in files:
                 raise ValueError(f"{folder} holds both {files[path.stem].name} and {path.name}; expected one of them")
             files[path.stem] = path
-    missing = [pair.blurred.stem for pair in pairs if pair.blurred.stem not in files]
+    missing = [photo.blurred.stem for photo in photos if photo.blurred.stem not in files]
     if missing:
-        raise ValueError(f"{folder} holds no restored photo of {missing[0]} ({len(missing)} of {len(pairs)} missing)")
+        raise ValueError(f"{folder} holds no restored photo of {missing[0]} ({len(missing)} of {len(photos)} missing)")
     return files
 
 
 def _score(
-    restore: Callable[[Pair, Pixels], Pixels],
-    pairs: Sequence[Pair],
+    restore: Callable[[Pair | Masked, Pixels], Pixels],
+    photos: Photos,
     protocol: str,
+    *,
     name: str,
     resize: Size | None,
-    on_image: Callable[[ImageScores], None] | None,
+    lpips: "Lpips | None",
+    on_image: OnImage | None,
+    environment: dict[str, str | int],
 ) -> Scores:
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
-    if not pairs:
-        raise ValueError("there are no pairs to evaluate")
+    rules = find_protocol(protocol)
+    check_photos(photos, has_truth=rules.has_truth)
+    known = METRICS if lpips is None else {**METRICS, **lpips.metrics}
+    metrics = {metric: known[metric] for metric in rules.metrics if metric in known}
     results = []
-    for pair in pairs:
-        blurred, sharp = (read_photo(path).pixels for path in (pair.blurred, pair.sharp))
-        if blurred.shape != sharp.shape:
-            raise ValueError(f"{pair.blurred} and {pair.sharp} differ in size: {blurred.shape[:2]}, {sharp.shape[:2]}")
-        truth = _to_8bit(sharp)
+    for photo in photos:
+        blurred = read_photo(photo.blurred).pixels
         if resize is not None:
-            blurred, truth = _reduced(_to_8bit(blurred), resize), _reduced(truth, resize)
+            blurred = _reduced(_to_8bit(blurred), resize)
         started = time.perf_counter()
-        restored = restore(pair, blurred)
+        restored = restore(photo, blurred)
         seconds = time.perf_counter() - started
-        before, after = (
-            {name: score(_to_8bit(image), truth) for name, score in METRICS.items()} for image in (blurred, restored)
-        )
-        results.append(ImageScores(pair.name, before, after, seconds))
+        before, after = _measure(photo, _to_8bit(blurred), _to_8bit(restored), resize, metrics)
+        results.append(ImageScores(photo.name, before, after, seconds))
         if on_image is not None:
             on_image(results[-1])
-    return Scores(protocol, name, tuple(results), resize)
+    return Scores(protocol, name, tuple(results), resize, environment)
 
 
-def _reduced(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+def _measure(
+    photo: Pair | Masked, blurred: Image8, restored: Image8, resize: Size | None, metrics: Mapping[str, Metric]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Scores of the input and of the output; where nothing is known to be sharp, only how the output differs."""
+    if isinstance(photo, Masked):
+        return {}, changes(restored, blurred, _read_mask(photo, resize))
+    truth = _to_8bit(read_photo(photo.sharp).pixels)
+    if resize is not None:
+        truth = _reduced(truth, resize)
+    before, after = ({name: score(image, truth) for name, score in metrics.items()} for image in (blurred, restored))
+    return before, after
+
+
+def _read_mask(photo: Masked, resize: Size | None) -> Mask | None:
+    """(H,W), true where the photo is blurred: white in the file."""
+    if photo.mask is None:
+        return None
+    white = Image.fromarray(_to_8bit(read_photo(photo.mask).pixels)).convert("L")
+    return np.asarray(white if resize is None else white.resize(resize, Image.Resampling.NEAREST)) > 127
+
+
+def _environment(deblurrer: Deblurrer | None = None) -> dict[str, str | int]:
+    """Where and with what it is measured; without a network, only the scoring's part."""
+    record: dict[str, str | int] = {
+        "nrknet": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "processor": platform.machine(),
+        "cores": os.cpu_count() or 1,
+    }
+    if deblurrer is not None:
+        device = deblurrer.device
+        record["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        record |= {"threads": torch.get_num_threads(), "precision": deblurrer.precision, "tile": deblurrer.tile}
+    return record
+
+
+def _reduced(image: Image8, size: Size) -> Image8:
     """(H,W,3) brought to (width, height) with Pillow's antialiased bicubic filter."""
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
-def _to_8bit(image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
+def _to_8bit(image: Pixels) -> Image8:
     if image.dtype == np.uint8:
         return image.astype(np.uint8, copy=False)
     return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)

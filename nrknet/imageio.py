@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugin, WebPImagePlugin
+from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from nrknet import png, tiff
+from nrknet.exif import reset_orientation
 from nrknet.photo import Array, Decoded, Photo, Refusal, assemble, check_size, cmyk_to_rgb, stored_samples
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "detect_format",
     "is_probably_image",
     "output_suffix",
+    "photo_size",
     "read_photo",
     "write_photo",
 ]
@@ -80,6 +82,28 @@ def read_photo(path: str | os.PathLike[str], *, max_pixels: int = 200_000_000) -
             decoded = _DECODERS[image_format](file, max_pixels)
         return assemble(decoded, image_format)
     except Exception as error:  # decoders raise nearly anything on damaged data
+        reason = _reason(error, "the file is damaged, incomplete or of an unusual kind")
+        raise ImageError(f"Cannot read {path}: {reason}.") from error
+
+
+def photo_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return width and height of a photo as `read_photo` turns it, from the file's header alone.
+
+    Raises:
+        ImageError: the file is missing, no such image, or its header is damaged.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            image_format = detect_format(file.read(32))
+            file.seek(0)
+            if image_format == "TIFF":
+                width, height, orientation = tiff.size(file)
+            else:
+                with _READERS[image_format](file) as image:
+                    (width, height), exif = image.size, image.info.get("exif")
+                orientation = reset_orientation(exif)[0] if exif else 1
+        return (height, width) if orientation >= 5 else (width, height)
+    except Exception as error:  # as above
         reason = _reason(error, "the file is damaged, incomplete or of an unusual kind")
         raise ImageError(f"Cannot read {path}: {reason}.") from error
 
@@ -222,13 +246,17 @@ def _encode_with_pillow(image_format: str) -> Callable[[IO[bytes], Photo, int], 
     return encode
 
 
+_READERS: dict[str, type[ImageFile.ImageFile]] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+}
 _DECODERS: dict[str, Callable[[IO[bytes], int], Decoded]] = {
-    "JPEG": _decode_with_pillow(JpegImagePlugin.JpegImageFile),
+    **{image_format: _decode_with_pillow(reader) for image_format, reader in _READERS.items()},
     "PNG": png.decode,
     "TIFF": tiff.decode,
-    "WEBP": _decode_with_pillow(WebPImagePlugin.WebPImageFile),
-    "BMP": _decode_with_pillow(BmpImagePlugin.BmpImageFile),
-    "GIF": _decode_with_pillow(GifImagePlugin.GifImageFile),
 }
 _ENCODERS: dict[str, Callable[[IO[bytes], Photo, int], None]] = {
     "JPEG": _encode_with_pillow("JPEG"),

@@ -39,6 +39,16 @@ def decode(file: IO[bytes], max_pixels: int) -> Decoded:
     return Decoded(samples, profile, exif, dpi)
 
 
+def size(file: IO[bytes]) -> tuple[int, int, int]:
+    """Return width, height and EXIF orientation of a TIFF's first page, from its directory alone."""
+    import tifffile
+
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # as in decode
+    with tifffile.TiffFile(file) as tiff:
+        page = tiff.pages.first
+        return page.imagewidth, page.imagelength, page.tags[274].value if 274 in page.tags else 1
+
+
 def _check_layout(tiff: tifffile.TiffFile, page: Any) -> None:
     """Refuse camera raw files, sample types not handled, and files that end before their last strip or tile."""
     color_filter_array, linear_raw, dng_version = 32803, 34892, 50706

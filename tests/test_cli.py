@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from networks import random_alexnet
 from PIL import Image
 
 from nrknet import cli
@@ -462,6 +463,14 @@ def test_the_progress_bar_is_for_terminals_only(
 # --- evaluate, train, convert
 
 
+@pytest.fixture(autouse=True)
+def no_backbone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test downloads AlexNet, or depends on whether it was downloaded here before."""
+    monkeypatch.delenv("NRKNET_LPIPS_BACKBONE", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("nrknet.perceptual.BACKBONE_URL", "http://127.0.0.1:9/alexnet.pth")
+
+
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
     folder = tmp_path / "pairs"
@@ -477,14 +486,55 @@ def test_evaluate_prints_a_table_and_writes_json(
     file = tmp_path / "results" / "scores.json"
     options = ["--root", str(pairs), "--model", network, "--device", "cpu", "--limit", "2", "--json", str(file)]
     assert cli.main(["evaluate", "--dataset", "pairs", *options]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[:3] == ["photo", "psnr_input", "psnr"]
-    assert [line.split()[0] for line in lines[1:4]] == ["0", "1", "mean"]
-    assert len({len(line) for line in lines[:4]}) == 1, "the columns line up"
-    assert lines[4].startswith("default: ") and "Gaussian" in lines[4], "which SSIM is said"
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert lines[0].split()[:3] == ["photo", "psnr", "psnr_affine"]
+    assert [line.split()[0] for line in lines[2:5]] == ["0", "1", "mean"]
+    assert "protocol default" in printed.out and "ssim_gaussian 11x11" in printed.out, "which SSIM is said"
     scores = json.loads(file.read_text(encoding="utf-8"))
-    assert len(scores["images"]) == 2
-    assert f"{scores['mean']['psnr']:.4f}"[:-1] in lines[3]
+    assert len(scores["images"]) == 2 and scores["environment"]["torch"] == torch.__version__
+    assert f"{scores['mean']['psnr']:.3f}" in lines[4]
+    assert scores["mean"]["lpips"] is None and lines[4].split()[-3:-1] == ["-", "-"]
+    assert printed.err.startswith("nrknet: the LPIPS column stays empty: ") and printed.err.count("\n") == 1
+
+
+def test_evaluate_takes_the_backbone_and_the_protocol_that_are_named(
+    pairs: Path, tmp_path: Path, network: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backbone, file = tmp_path / "alexnet.pth", tmp_path / "scores.json"
+    torch.save(random_alexnet(), backbone)
+    options = ["--root", str(pairs), "--model", network, "--device", "cpu", "--lpips-backbone", str(backbone)]
+    assert cli.main(["evaluate", "--dataset", "pairs", *options, "--protocol", "nrknet", "--json", str(file)]) == 0
+    scores = json.loads(file.read_text(encoding="utf-8"))
+    assert scores["protocol"] == "nrknet" and scores["mean"]["lpips_bgr"] > 0 and scores["mean"]["lpips_bgr_input"] > 0
+    assert capsys.readouterr().err == ""
+    backbone.write_bytes(b"not weights")
+    assert cli.main(["evaluate", "--dataset", "pairs", *options]) == 2
+    error = capsys.readouterr().err
+    assert "alexnet.pth does not hold" in error and error.count("\n") == 1
+
+
+def test_evaluate_measures_photos_without_a_sharp_version(
+    tmp_path: Path, network: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in (1, 2):
+        save_photo(tmp_path / "image" / f"out_of_focus{number:04}.jpg", size=(40, 32), seed=number)
+        save_photo(tmp_path / "gt" / f"out_of_focus{number:04}.png", size=(40, 32), seed=number)
+    options = ["--dataset", "cuhk", "--root", str(tmp_path), "--model", network, "--device", "cpu"]
+    assert cli.main(["evaluate", *options]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.split()[:4] == ["photo", "sharpening", "sharpening_blurred", "sharpening_sharp"]
+    assert printed.err == "", "LPIPS is not asked for"
+    assert cli.main(["evaluate", *options, "--protocol", "papers"]) == 2
+    assert "for photos with a sharp version" in capsys.readouterr().err
+
+
+def test_evaluate_looks_at_all_files_before_it_loads_a_network(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_photo(pairs / "target" / "2.png", size=(32, 31))
+    options = ["--dataset", "pairs", "--root", str(pairs), "--model", "no-such-model"]
+    assert cli.main(["evaluate", *options]) == 2
+    error = capsys.readouterr().err
+    assert "differ in size" in error and error.count("\n") == 1
 
 
 def test_evaluate_scores_saved_photos_at_another_size_without_a_model(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from nrknet import imageio
-from nrknet.imageio import ImageError, Photo, is_probably_image, output_suffix, read_photo, write_photo
+from nrknet.imageio import ImageError, Photo, is_probably_image, output_suffix, photo_size, read_photo, write_photo
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 GRAY_16 = (np.arange(35, dtype=np.uint16) * 1871).reshape(5, 7)
@@ -100,8 +100,24 @@ def test_every_orientation_is_applied_once_and_reset(store: Any, image_format: s
     expected = np.asarray(ImageOps.exif_transpose(turned))
     photo = read_photo(store(content))
     assert photo.pixels.shape == ((24, 40, 3) if orientation < 5 else (40, 24, 3))
+    assert photo_size(store(content)) == photo.pixels.shape[1::-1]
     assert np.array_equal(photo.pixels, expected)
     assert parse_exif(photo.exif).get(0x0112) == 1
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "BMP", "GIF"])
+def test_the_size_comes_from_the_header_alone(store: Any, image_format: str) -> None:
+    content = encode(Image.fromarray(random_samples(160, 200, 3)), image_format)
+    assert photo_size(store(content[: 2 * len(content) // 3])) == (200, 160)
+
+
+def test_a_size_that_cannot_be_had_is_one_sentence_with_the_file(store: Any, tmp_path: Path) -> None:
+    starts = (b"nothing", b"\x89PNG\r\n\x1a\n", b"II*\0", b"\xff\xd8\xff")
+    for path in (*(store(start, f"{number}.png") for number, start in enumerate(starts)), tmp_path / "gone"):
+        with pytest.raises(ImageError) as caught:
+            photo_size(path)
+        message = str(caught.value)
+        assert message.startswith(f"Cannot read {path}: ") and message.endswith(".") and "\n" not in message
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -237,6 +253,7 @@ def test_every_tiff_layout_is_read_exactly(tmp_path: Path, layout: dict[str, Any
         chosen = samples_of(samples, num_channels, layout)
         tifffile.imwrite(path, chosen, photometric="rgb", extrasamples=extra, **layout)
         photo = read_photo(path)
+        assert photo_size(path) == (41, 37)
         assert np.array_equal(photo.pixels, samples[..., :3]) and photo.pixels.dtype == np.dtype(dtype)
         assert (photo.alpha is not None) == (num_channels == 4)
         assert photo.alpha is None or np.array_equal(photo.alpha, samples[..., 3])
