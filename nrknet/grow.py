@@ -34,7 +34,8 @@ def grow(model: NRKNet, smaller: NRKNet) -> list[str]:
         elif _fits(target[name], old, name):
             _copy_wider(target[name], old, name, *moved)
         else:
-            raise ValueError(f"{name} is {list(old.shape)} in the network to start from, {list(target[name].shape)} here")
+            sizes = f"{list(old.shape)} in the network to start from and {list(target[name].shape)} here"
+            raise ValueError(f"{name} is {sizes}")
     fresh = sorted(target.keys() - source.keys())
     for name in fresh:
         if name.startswith("unet.") and name.endswith(".second.weight"):
