@@ -38,6 +38,7 @@ class NRKNetConfig:
         num_coordinates: numbers per pixel that the "radius" head makes the J coefficients from, through the fixed
             basis of `nrknet.basis`; None: the coefficients themselves.
         evidence: feed the U-Net the log local energy of differences between blurred versions of its input.
+        image_blocks: residual blocks of the image head, which adds to Z_0 what the series cannot give; 0: no head.
         channel_order: colour order the weights expect: "rgb" or "bgr".
 
     Raises:
@@ -66,6 +67,7 @@ class NRKNetConfig:
     radii: tuple[float, ...] = ()
     num_coordinates: int | None = None
     evidence: bool = False
+    image_blocks: int = 0
     channel_order: str = "rgb"
 
     def __post_init__(self) -> None:
@@ -91,6 +93,7 @@ class NRKNetConfig:
         _whole(self, "num_atoms", self.num_atoms, 1, MAX_ATOMS)
         _whole(self, "num_scales", self.num_scales, 1, 4)
         _whole(self, "memory_kernel", self.memory_kernel, 1, 15)
+        _whole(self, "image_blocks", self.image_blocks, 0, 32)
         if self.memory_kernel % 2 == 0:
             raise ValueError(f"memory_kernel must be odd, got {self.memory_kernel}")
         if self.num_coordinates is not None:
@@ -187,6 +190,7 @@ _OURS = replace(
     radii=RADII,
     num_coordinates=8,
     evidence=True,
+    image_blocks=2,
 )
 
 PRESETS: dict[str, NRKNetConfig] = {
@@ -203,7 +207,7 @@ PRESETS: dict[str, NRKNetConfig] = {
     ),
     "default": _OURS,
     "lite": replace(
-        _OURS, num_atoms=14, widths=(24, 48, 96), stem=2, memory_kernel=3, memory_channels=16, memory_pool=1
+        _OURS, num_atoms=14, widths=(32, 48, 96), stem=2, memory_kernel=3, memory_channels=16, memory_pool=1
     ),
 }
 """The named networks: the paper's, the authors' released code's, and our own two (full width, and under 1 M)."""

@@ -217,6 +217,39 @@ def _mix(matrix: Tensor, maps: Tensor) -> Tensor:
 HEADS: dict[str, type[GatedHead] | type[RadiusHead]] = {"gated": GatedHead, "radius": RadiusHead}
 
 
+CORRECTION_STEP = 0.1
+"""The image head corrects Z_0 by a few hundredths of the range: its last convolution works at that scale."""
+RESPONSE_GAIN = 4.0
+"""What the series adds to the photo is a few times smaller than the photo: brought to its size for the image head."""
+
+
+class ImageHead(nn.Module):
+    """A correction of Z_0 from the features that made it: what no sum of blurred copies gives, edges and noise.
+
+    Entry convolution, residual blocks and an exit convolution that starts at zero, at the features' resolution.
+
+    Args:
+        config: uses widths, hidden_channels, stem, padding and image_blocks.
+    """
+
+    def __init__(self, config: NRKNetConfig) -> None:
+        super().__init__()
+        width, self.stem = config.widths[0], config.stem
+        pixels = 3 * config.stem**2
+        self.entry = conv(width + config.hidden_channels + 2 * pixels, width, padding=config.padding)
+        self.blocks = nn.Sequential(*(ResidualBlock(width, padding=config.padding) for _ in range(config.image_blocks)))
+        self.exit = nn.Conv2d(width, pixels, 3, padding=1)
+        nn.init.zeros_(self.exit.weight)
+        nn.init.zeros_(self.exit.get_parameter("bias"))
+
+    def forward(self, features: Tensor, hidden: Tensor, blurred: Tensor, series: Tensor) -> Tensor:
+        """Features (B,C,h,w), hidden (B,H,h,w), Y and Z_0 (B,3,stem h,stem w) -> correction (B,3,stem h,stem w)."""
+        pixels = [F.pixel_unshuffle(x, self.stem) for x in (blurred - 0.5, RESPONSE_GAIN * (series - blurred))]
+        joint = torch.cat([features, hidden, *pixels], dim=1).contiguous(memory_format=torch.channels_last)
+        x = self.blocks(F.relu(self.entry(joint), inplace=True))
+        return F.pixel_shuffle(CORRECTION_STEP * self.exit(x), self.stem)
+
+
 def radius_weights(radius: Tensor, radii: Tensor) -> Tensor:
     """Linear-interpolation weights of radii on the grid `radii` (R,): (B,1,h,w) -> (B,R,h,w), each pixel sums to 1."""
     radius = radius.clamp(0, float(radii[-1]))

@@ -24,6 +24,7 @@ class LossConfig:
         fdr_norm: scaling of the FFT, "backward" (none, as in the released code) or "ortho" (energy-preserving).
         reblur: alpha of Eq. 12.
         ssim: weight of 1 - SSIM, which replaces Eq. 13 in phases of the released code.
+        image: of the terms of Eq. 13 on the image head's result, for networks that have one.
         radius: weight of the cross-entropy between the radius posterior and the true circle of confusion.
         relative: 0 for Eq. 12 as it is, where the few crops of largest error decide; or a mean squared error, and
             each crop's terms are then divided by its input's error plus this (see `crop_weights`).
@@ -35,14 +36,15 @@ class LossConfig:
     fdr_norm: str = "backward"
     reblur: float = 0.1
     ssim: float = 0.0
+    image: float = 1.0
     radius: float = 0.0
     relative: float = 0.0
 
     def __post_init__(self) -> None:
         if self.fdr_norm not in ("backward", "ortho"):
             raise ValueError(f"fdr_norm must be 'backward' or 'ortho', got {self.fdr_norm!r}")
-        weights = (*self.scale_weights, self.mse, self.fdr, self.reblur, self.ssim, self.radius, self.relative)
-        if not self.scale_weights or not all(0 <= weight < math.inf for weight in weights):
+        weights = (*self.scale_weights, self.mse, self.fdr, self.reblur, self.ssim, self.image, self.radius)
+        if not self.scale_weights or not all(0 <= weight < math.inf for weight in (*weights, self.relative)):
             raise ValueError(f"loss weights must be numbers from 0, and scale_weights not empty, got {self}")
 
 
@@ -154,19 +156,26 @@ def total_loss(
     crops = crop_weights(output.scales[-1].terms[0], sharp, weights.relative) if weights.relative else None
     lambdas = [weights.scale_weights[min(i, len(weights.scale_weights) - 1)] for i in range(config.num_scales + 1)]
     factors = {name: getattr(weights, name) for name in ("mse", "fdr", "ssim", "reblur", "radius")}
+    factors.update({f"image_{name}": factors[name] for name in ("mse", "fdr", "ssim")})
     terms: dict[str, Tensor] = {}
 
     def add(name: str, value: Tensor) -> None:
         terms[name] = terms[name] + value if name in terms else value
 
-    outputs = [output.image, *(output.scales[-t].image for t in range(1, config.num_scales + 1))]
-    for image, target, share in zip(outputs, [sharp, *reversed(sharps)], lambdas, strict=True):
+    def predict(image: Tensor, target: Tensor, share: float, prefix: str = "") -> None:
+        """Eq. 13, or what replaces it."""
         if weights.mse:
-            add("mse", share * mse(image, target, crops=crops))
+            add(f"{prefix}mse", share * mse(image, target, crops=crops))
         if weights.fdr:
-            add("fdr", share * fdr(image, target, norm=weights.fdr_norm, crops=crops))
+            add(f"{prefix}fdr", share * fdr(image, target, norm=weights.fdr_norm, crops=crops))
         if weights.ssim:
-            add("ssim", share * ssim_loss(image, target, crops=crops))
+            add(f"{prefix}ssim", share * ssim_loss(image, target, crops=crops))
+
+    outputs = [output.series, *(output.scales[-t].image for t in range(1, config.num_scales + 1))]
+    for image, target, share in zip(outputs, [sharp, *reversed(sharps)], lambdas, strict=True):
+        predict(image, target, share)
+    if output.image is not output.series and weights.image:
+        predict(output.image, sharp, weights.image, prefix="image_")
     for t in range(1, config.num_scales + 1):
         if weights.reblur:
             add("reblur", lambdas[t] * reblur(output, sharps, t, crops=crops))

@@ -13,7 +13,17 @@ from nrknet.atoms import ATOM_BANKS
 from nrknet.basis import coefficient_basis
 from nrknet.config import NRKNetConfig
 from nrknet.folder import check_state, download_folder, read_folder, write_folder
-from nrknet.layers import EVIDENCE_BANDS, HEADS, MEMORY_CELLS, RadiusHead, State, UNet, blur_evidence, upsample
+from nrknet.layers import (
+    EVIDENCE_BANDS,
+    HEADS,
+    MEMORY_CELLS,
+    ImageHead,
+    RadiusHead,
+    State,
+    UNet,
+    blur_evidence,
+    upsample,
+)
 from nrknet.neumann import BlurOperator, LearnedFusion, fuse_scales, neumann_terms, pyramid
 
 MIN_SIZE = 16
@@ -44,9 +54,16 @@ class ScaleOutput:
 
 @dataclass(frozen=True)
 class NRKNetOutput:
-    """What NRKNet returns: `image` (B,3,H,W), Z_0 of Eq. 10, not clipped; `scales` coarse -> fine."""
+    """What NRKNet returns.
+
+    Attributes:
+        image: (B,3,H,W) the restored image, not clipped: `series`, corrected by the image head where there is one.
+        series: (B,3,H,W) Z_0 of Eq. 10, the fused Neumann series alone.
+        scales: the pyramid levels, coarse -> fine.
+    """
 
     image: Tensor
+    series: Tensor
     scales: tuple[ScaleOutput, ...]
 
 
@@ -71,6 +88,7 @@ class NRKNet(
         self.unet = UNet(channels, config.widths, config.num_blocks, padding=config.padding)
         self.memory = MEMORY_CELLS[config.memory](config.widths[0], config.hidden_channels, config.memory_kernel)
         self.head = HEADS[config.head](config)
+        self.image_head = ImageHead(config) if config.image_blocks else None
         self.fusion = LearnedFusion(config.num_coefficients) if config.fusion == "learned" else None
         if isinstance(self.head, RadiusHead) and config.num_coordinates:
             self.head.basis.copy_(coefficient_basis(self.atoms.kernels(), config.num_coordinates))
@@ -136,10 +154,15 @@ class NRKNet(
         state: State | None = None
         levels = pyramid(padded, self.config.num_scales, mode=self.config.pyramid)
         for scale, level in zip(range(len(levels), 0, -1), levels, strict=True):
-            output, state = self._scale(level, scale, state)
-            scales.append(output)
-        image = fuse_scales([s.terms for s in scales], expansion=self.config.expansion)
-        return NRKNetOutput(image[..., :height, :width], tuple(scales))
+            features, hidden, state = self._features(level, state)
+            scales.append(self._series(level, scale, features, hidden))
+        series = fuse_scales([s.terms for s in scales], expansion=self.config.expansion)
+        image = shown = series[..., :height, :width]
+        if self.image_head is not None:
+            # detached: the series is trained to be the best it can be alone, so that its kernels stay readable
+            start = series.detach()
+            image = (start + self.image_head(features, hidden, padded, start).float())[..., :height, :width]
+        return NRKNetOutput(image, shown, tuple(scales))
 
     def _pad(self, x: Tensor) -> Tensor:
         """Replicate-pad right and bottom to a multiple of `size_multiple`, at least two of them."""
@@ -147,23 +170,28 @@ class NRKNet(
         bottom, right = (max(-(-n // m) * m, 2 * m) - n for n in x.shape[-2:])
         return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
 
-    def _scale(self, level: Tensor, scale: int, state: State | None) -> tuple[ScaleOutput, State | None]:
-        """Estimate D_t from Y_t and the coarser scale's state, and apply the series."""
-        config = self.config
+    def _features(self, level: Tensor, state: State | None) -> tuple[Tensor, Tensor, State | None]:
+        """Features (B,C,h,w) of Y_t, hidden (B,H,h,w), and the state for the next scale; 1/stem of the level's size."""
+        pool = self.config.memory_pool
         features = self.unet(self._unet_input(level))
-        pooled = F.avg_pool2d(features, config.memory_pool) if config.memory_pool > 1 else features
+        pooled = F.avg_pool2d(features, pool) if pool > 1 else features
         if state is not None:
             state = (upsample(state[0], 2), upsample(state[1], 2))
         hidden, state = self.memory(pooled, state)
-        if config.memory_pool > 1:
-            hidden = F.interpolate(hidden, scale_factor=config.memory_pool, mode="nearest")
+        if pool > 1:
+            hidden = F.interpolate(hidden, scale_factor=pool, mode="nearest")
+        return features, hidden, state
+
+    def _series(self, level: Tensor, scale: int, features: Tensor, hidden: Tensor) -> ScaleOutput:
+        """D_t from the features of Y_t, and the terms of its Neumann series."""
+        config = self.config
         with torch.autocast(level.device.type, enabled=False):  # coefficients and pixels stay float32
             coefficients, logits = self.head(features.float(), hidden.float(), scale)
             operator = BlurOperator(self.atoms, coefficients, self.fusion)
             terms = neumann_terms(operator, level.float(), config.powers(scale))
             image = torch.stack(terms[config.scale_images_from :]).sum(0)
         radius = self.head.expected_radius(logits) if isinstance(self.head, RadiusHead) and logits is not None else None
-        return ScaleOutput(scale, tuple(terms), coefficients, operator, image, radius, logits), state
+        return ScaleOutput(scale, tuple(terms), coefficients, operator, image, radius, logits)
 
     def _unet_input(self, level: Tensor) -> Tensor:
         x = F.pixel_unshuffle(level, self.config.stem) if self.config.stem > 1 else level

@@ -1,6 +1,7 @@
 """The loss: zero for a perfect output, each term as its equation says, each weight where it belongs."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ def output_for(
         ScaleOutput(t, (level,), level, operator, images[t], None, logits[t] if logits else None)
         for t, level in zip(range(count, 0, -1), levels, strict=True)
     ]
-    return NRKNetOutput(images[0], tuple(scales))
+    return NRKNetOutput(images[0], images[0], tuple(scales))
 
 
 def perfect(sharp: Tensor, count: int = 3) -> dict[int, Tensor]:
@@ -231,6 +232,7 @@ def test_the_loss_of_a_network_is_finite_and_gives_gradients(name: str) -> None:
         {"reblur": -1.0},
         {"radius": -1.0},
         {"radius": math.nan},
+        {"image": -1.0},
         {"fdr": math.inf},
         {"scale_weights": ()},
         {"scale_weights": (1.0, -0.5)},
@@ -241,6 +243,17 @@ def test_bad_weights_are_refused_in_one_sentence(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError) as caught:
         LossConfig(**bad)
     assert next(iter(bad)) in one_line(caught.value)
+
+
+def test_the_corrected_image_has_terms_of_its_own() -> None:
+    sharp = noise(1, 3, 32, 32)
+    output = output_for(perfect(sharp), sharp)
+    corrected = replace(output, image=sharp + 0.1)
+    weights = LossConfig(fdr=0, reblur=0, image=2.0)
+    loss, terms = total_loss(corrected, sharp, config=PAPER, weights=weights)
+    assert set(terms) == {"mse", "image_mse"} and float(terms["mse"]) == pytest.approx(0, abs=1e-9)
+    assert float(terms["image_mse"]) == pytest.approx(0.02, rel=1e-4) and float(loss) == pytest.approx(0.02, rel=1e-4)
+    assert "image_mse" not in total_loss(output, sharp, config=PAPER, weights=weights)[1]
 
 
 # ------------------------------------------------------------------------------------------------------------ radius

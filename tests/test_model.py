@@ -16,7 +16,7 @@ OURS = ("default", "lite")
 
 def scalar(output: NRKNetOutput) -> Tensor:
     """One number that every part of the output contributes to."""
-    total = output.image.square().sum()
+    total = output.image.square().sum() + output.series.square().sum()
     for scale in output.scales:
         total = total + scale.image.square().sum()
         if scale.radius_logits is not None:
@@ -32,7 +32,7 @@ def without_gradient(model: NRKNet) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("released", 6_094_107), ("paper", 6_082_558), ("default", 6_081_468), ("lite", 867_978)]
+    ("name", "expected"), [("released", 6_094_107), ("paper", 6_082_558), ("default", 6_283_071), ("lite", 963_030)]
 )
 def test_networks_have_the_parameters_they_are_known_by(name: str, expected: int) -> None:
     assert sum(p.numel() for p in NRKNet(PRESETS[name]).parameters()) == expected
@@ -87,14 +87,14 @@ def test_the_papers_networks_give_every_parameter_a_gradient_from_the_start(name
 
 @pytest.mark.parametrize("name", OURS)
 def test_from_the_identity_start_the_heads_alone_have_gradients_and_one_step_wakes_the_rest(name: str) -> None:
-    """At the start the table and the head's weights are zero, so nothing before them can matter yet: exactly the
-    atoms, the U-Net and the memory have zero gradients at the first step and at no other.
+    """At the start the table and the heads' last weights are zero, so nothing before them can matter yet: exactly the
+    atoms, the U-Net, the memory and the image head's inside have zero gradients at the first step and at no other.
     """
     torch.manual_seed(0)
     model = NRKNet(narrow(PRESETS[name]))
     x = noise(2, 3, 70, 75)
     scalar(model(x)).backward()
-    asleep = {part for part, _ in model.named_parameters() if not part.startswith("head.")}
+    asleep = {part for part, _ in model.named_parameters() if not part.startswith(("head.", "image_head.exit"))}
     assert without_gradient(model) == asleep
     torch.optim.SGD(model.parameters(), lr=1e-4).step()
     model.zero_grad()
@@ -159,9 +159,26 @@ def test_our_untrained_networks_return_their_input_exactly(name: str, size: tupl
     x = noise(2, 3, *size)
     with torch.set_grad_enabled(gradients):
         output = model(x)
-    assert torch.equal(output.image, x)
+    assert torch.equal(output.image, x) and torch.equal(output.series, x)
     for scale in output.scales:
         assert torch.equal(scale.image, scale.terms[0])
+
+
+@pytest.mark.parametrize("name", ["paper", "released", "4Scales"])
+def test_without_an_image_head_the_image_is_the_series(name: str) -> None:
+    output = random_network(ALL_CONFIGS[name])(noise(1, 3, 33, 40))
+    assert output.image is output.series
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_image_head_corrects_the_series_and_cannot_change_it(name: str) -> None:
+    model, x = random_network(PRESETS[name]), noise(1, 3, 33, 40)
+    output = model(x)
+    output.image.square().sum().backward()
+    assert float((output.image - output.series).detach().abs().max()) > 1e-3
+    kernels_alone = [p for part, p in model.head.named_parameters() if not part.startswith("posterior")]
+    assert all(p.grad is None or not p.grad.any() for p in (*kernels_alone, *model.atoms.parameters()))
+    assert all(p.grad is not None and p.grad.any() for p in model.unet.parameters())
 
 
 @pytest.mark.parametrize("name", [n for n, c in ALL_CONFIGS.items() if c.coefficients == "unit_sum"])
@@ -171,7 +188,7 @@ def test_unit_sum_coefficients_keep_a_flat_image_flat_for_any_weights(name: str,
     flat = torch.tensor([0.2, 0.5, 0.9]).view(1, 3, 1, 1).expand(1, 3, 41, 50).contiguous()
     with torch.no_grad():
         output = model(flat)
-    torch.testing.assert_close(output.image, flat, atol=2e-4, rtol=0)
+    torch.testing.assert_close(output.series, flat, atol=2e-4, rtol=0)
     for scale in output.scales:
         ones = scale.coefficients.sum(1)
         torch.testing.assert_close(ones, torch.ones_like(ones), atol=1e-4, rtol=0)
@@ -186,7 +203,7 @@ def test_unit_sum_holds_with_every_bank_and_stem(atoms: str, stem: int, count: i
     model = random_network(config)
     flat = torch.full((1, 3, 33, 40), 0.6)
     with torch.no_grad():
-        torch.testing.assert_close(model(flat).image, flat, atol=2e-4, rtol=0)
+        torch.testing.assert_close(model(flat).series, flat, atol=2e-4, rtol=0)
 
 
 def test_free_coefficients_do_not_keep_a_flat_image() -> None:
