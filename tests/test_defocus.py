@@ -6,17 +6,21 @@ import pytest
 import torch
 from skimage import data
 
+from nrknet.aperture import Aperture
 from nrknet.defocus import (
     DefocusConfig,
     Defocused,
     _compose,
     _Layer,
+    _Lens,
     defocus_kernel,
     render_defocus,
     render_scene,
 )
-from nrknet.lens import Aperture, linear_to_srgb, srgb_to_linear
+from nrknet.lens import linear_to_srgb, srgb_to_linear
 
+IDEAL = {"colour_chance": 0.0, "lateral_chance": 0.0, "simple_chance": 0.0, "sharpen_chance": 0.0, "clean_chance": 1.0}
+"""A lens without fringes and a camera without noise and sharpening: what is in focus is the truth, to 8 bits."""
 SHAPES = [
     {},
     {"softness": 0.0},
@@ -27,6 +31,8 @@ SHAPES = [
     {"blades": 5},
     {"blades": 6, "angle": 0.3},
     {"aspect": 0.7, "angle": 1.0},
+    {"eye": 0.6, "eye_angle": 0.5},
+    {"eye": 1.0, "blades": 5, "rim": 0.4},
 ]
 
 
@@ -161,9 +167,9 @@ def edge_scene(front_radius: float, back_radius: float) -> tuple[torch.Tensor, t
     size = (1, 64, 64)
     alpha = torch.zeros(size)
     alpha[..., 32:] = 1
-    back = _Layer(torch.zeros(3, 64, 64), torch.ones(size), torch.full(size, back_radius))
-    front = _Layer(torch.ones(3, 64, 64), alpha, torch.full(size, front_radius))
-    out, truth, radius = _compose([back, front], Aperture(0.0))
+    back = _Layer(torch.zeros(3, 64, 64), torch.ones(size), torch.full(size, back_radius), (back_radius,) * 2)
+    front = _Layer(torch.ones(3, 64, 64), alpha, torch.full(size, front_radius), (front_radius,) * 2)
+    out, truth, radius = _compose([back, front], _Lens(Aperture(0.0)))
     return out[0, 32], radius[0, 32], truth[0, 32]
 
 
@@ -230,7 +236,7 @@ def test_in_each_kind_of_scene_pixels_said_sharp_are_and_pixels_said_blurred_are
     photos: torch.Tensor, kind: str
 ) -> None:
     weights = {name: float(name == kind) for name in ("plane", "tilted", "field", "layers")}
-    config = DefocusConfig(**weights, sharp_fraction=0.0, clean_chance=1.0, median_radius=6.0, radius_spread=0.0)  # type: ignore[arg-type]
+    config = DefocusConfig(**weights, **IDEAL, sharp_fraction=0.0, median_radius=6.0, radius_spread=0.0)  # type: ignore[arg-type]
     changes_blurred, changes_sharp = [], []
     for seed in range(4):
         scene = render_scene(photos, config, seeded(seed))
@@ -263,9 +269,9 @@ def test_low_light_and_clipped_highlights_occur_often_enough() -> None:
 @pytest.mark.parametrize("exponent", [1.0, 2.2])
 def test_blur_keeps_the_light_that_the_cameras_curve_says_there_is(photos: torch.Tensor, exponent: float) -> None:
     config = DefocusConfig(
-        plane=1, tilted=0, field=0, layers=0, sharp_fraction=0, radius_spread=0, clean_chance=1, highlight_chance=0,
-        dark_chance=0, response_chance=1, response=(exponent, exponent),
-    )  # fmt: skip
+        plane=1, tilted=0, field=0, layers=0, sharp_fraction=0, radius_spread=0, highlight_chance=0,
+        dark_chance=0, response_chance=1, response=(exponent, exponent), **IDEAL,
+    )  # type: ignore[arg-type]  # fmt: skip
     scene = render_scene(photos.flatten(2).amax(2)[:, :, None, None] * (photos > 0.5), config, seeded())
     kept = scene.blurred.pow(exponent).mean((1, 2, 3)) - scene.sharp.pow(exponent).mean((1, 2, 3))
     encoded = scene.blurred.mean((1, 2, 3)) - scene.sharp.mean((1, 2, 3))
