@@ -72,24 +72,33 @@ def develop(blurred: Tensor, truth: Tensor, config: DefocusConfig, dice: Dice) -
 
 
 def _noise(encoded: Tensor, config: DefocusConfig, dice: Dice) -> Tensor:
-    """Noise of variance read^2 + shot^2 x in green, more in red and blue, correlated between channels and pixels."""
+    """Noise of variance read^2 + shot^2 x in green, other in red and blue, correlated between channels and pixels."""
     read, shot = dice.uniform(*config.read_noise), dice.uniform(*config.shot_noise)
     gains = [dice.uniform(*config.noise_gain), 1.0, dice.uniform(*config.noise_gain)]
     common = dice.uniform(*config.noise_correlation)
     white = dice.noise(torch.cat([encoded, encoded[:1]]))
     if dice.chance(config.grain_chance):
         side = dice.uniform(0.1, 0.6)
-        white[3:] = _grainy(white[3:], side)
-        white[:3] = _grainy(white[:3], side)
-        white[:3] = _grainy(white[:3], side)  # chroma noise comes in larger blotches
+        white = torch.cat([_grainy(white[:3], side, 2), _grainy(white[3:], side, 1)])  # colours in larger blotches
     noise = math.sqrt(common) * white[3:] + math.sqrt(1 - common) * white[:3]
-    factors = torch.tensor(gains, device=encoded.device)[:, None, None]
-    return noise * factors * (read**2 + shot**2 * encoded.clamp(min=0)).sqrt()
+    noise = noise * (read**2 + shot**2 * encoded.clamp(min=0)).sqrt()
+    if dice.chance(config.reduction_chance):
+        noise = noise * (1 - dice.uniform(*config.reduction) * _flatness(encoded, max(read, shot, 1e-3)))
+    return noise * torch.tensor(gains, device=encoded.device)[:, None, None]
 
 
-def _grainy(noise: Tensor, side: float) -> Tensor:
-    """White noise (C,H,W) smoothed by [side, 1, side] both ways, its variance kept."""
-    return _three_taps(noise, side) / (1 + 2 * side**2)
+def _flatness(image: Tensor, contrast: float) -> Tensor:
+    """(1,H,W): 1 where there is nothing to be seen, falling to 0 where detail stands out from such a contrast."""
+    green = image[1:2]
+    detail = _smoothed((green - _smoothed(green, True)).abs(), True)
+    return 1 / (1 + (4 * detail / contrast) ** 2)
+
+
+def _grainy(noise: Tensor, side: float, times: int) -> Tensor:
+    """White noise (C,H,W) smoothed by [side, 1, side] both ways, once or twice, its variance kept."""
+    for _ in range(times):
+        noise = _three_taps(noise, side)
+    return noise / (1 + 2 * side**2 if times == 1 else (1 + 2 * side**2) ** 2 + 8 * side**2 + 2 * side**4)
 
 
 def _smoothed(image: Tensor, wide: bool) -> Tensor:

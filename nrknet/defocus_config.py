@@ -43,6 +43,8 @@ class DefocusConfig:
         noise_gain: factors of red's and of blue's noise, which white balance amplifies.
         noise_correlation: correlation of the channels' noise, which demosaicing and colour matrices bring about.
         grain_chance: chance that the noise is correlated over neighbouring pixels, as cameras' processing leaves it.
+        reduction_chance, reduction: chance of a camera's noise reduction, which leaves noise on detail alone, and the
+            share of it that goes from flat areas.
         sharpen_chance, sharpen: chance of a camera's unsharp masking, and its amount.
 
     Raises:
@@ -81,12 +83,14 @@ class DefocusConfig:
     gamma: Range = (0.85, 1.2)
     response_chance: float = 0.6
     response: Range = (1.0, 2.6)
-    clean_chance: float = 0.3
-    read_noise: Range = (0.0, 0.006)
-    shot_noise: Range = (0.0, 0.010)
+    clean_chance: float = 0.2
+    read_noise: Range = (0.0, 0.007)
+    shot_noise: Range = (0.0, 0.012)
     noise_gain: Range = (0.9, 1.3)
     noise_correlation: Range = (0.2, 1.0)
     grain_chance: float = 0.4
+    reduction_chance: float = 0.4
+    reduction: Range = (0.3, 0.95)
     sharpen_chance: float = 0.3
     sharpen: Range = (0.1, 0.7)
 
@@ -116,11 +120,12 @@ class DefocusConfig:
 _CHANCES = (
     "sharp_fraction", "content_outline", "other_content", "simple_chance", "plain_chance", "rim_flip_chance",
     "polygon_chance", "eye_chance", "colour_chance", "lateral_chance", "highlight_chance", "dark_chance",
-    "response_chance", "clean_chance", "grain_chance", "sharpen_chance",
+    "response_chance", "clean_chance", "grain_chance", "reduction_chance",
+    "sharpen_chance",
 )  # fmt: skip
 _BOUNDS: dict[str, Range] = {
     "softness": (0, 1), "rim": (-1, 1), "aspect": (0.3, 1), "eye": (0, 1.2), "colour_defocus": (0, 0.5),
     "lateral": (0, 8), "highlight_threshold": (0, 1), "highlight_gain": (1, 100), "dark_stops": (0, 8),
     "gamma": (0.3, 3), "response": (0.5, 4), "read_noise": (0, 1), "shot_noise": (0, 1), "noise_gain": (0.1, 10),
-    "noise_correlation": (0, 1), "sharpen": (0, 3),
+    "noise_correlation": (0, 1), "reduction": (0, 1), "sharpen": (0, 3),
 }  # fmt: skip

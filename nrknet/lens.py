@@ -91,10 +91,10 @@ def blur(image: Tensor, defocus: Tensor, aperture: Aperture, span: Span | None =
     if max(-low, high) < NO_BLUR:
         return image
     levels = _levels(low, high)
-    widths = [half_size(abs(level), aperture) for level in levels]
+    shapes = [aperture.behind() if level < 0 else aperture for level in levels]
+    widths = [half_size(abs(level), shape) for level, shape in zip(levels, shapes, strict=True)]
     convolve = _convolver(image, max(widths))
-    sides = (aperture, aperture.behind())
-    kernels = [kernel_of(abs(r), sides[r < 0], n, image.device) for r, n in zip(levels, widths, strict=True)]
+    kernels = [kernel_of(abs(r), shape, n, image.device) for r, shape, n in zip(levels, shapes, widths, strict=True)]
     if len(levels) == 1:
         return convolve(kernels[0])
     squares = [level * abs(level) for level in levels]
