@@ -87,7 +87,7 @@ class DefocusConfig:
     read_noise: Range = (0.0, 0.007)
     shot_noise: Range = (0.0, 0.012)
     noise_gain: Range = (0.9, 1.3)
-    noise_correlation: Range = (0.2, 1.0)
+    noise_correlation: Range = (0.4, 1.0)
     grain_chance: float = 0.4
     reduction_chance: float = 0.4
     reduction: Range = (0.3, 0.95)
