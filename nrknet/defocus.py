@@ -1,129 +1,28 @@
 """The thin-lens renderer: defocused images, with their true blur radius, made from sharp ones.
 
 A scene is a list of layers from back to front. Each has a colour, a coverage (alpha) and an inverse depth; a lens
-focused at inverse depth f images a point at inverse depth d as a circle of confusion of radius
+focused at inverse depth f images a point at inverse depth d as a circle of confusion of signed radius
 
-    r = scale * |d - f|                                                                   (thin lens, pixels)
+    s = scale * (d - f)                                                                   (thin lens, pixels)
 
 and the layers are blurred in linear light and composed back to front, the blurred coverage of each hiding what lies
 behind it, so that a blurred foreground bleeds over a sharp background and a sharp foreground keeps a crisp edge.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from nrknet.lens import (
-    NO_BLUR,
-    Aperture,
-    blur,
-    check_images,
-    defocus_kernel,
-    linear_to_srgb,
-    render_defocus,
-    srgb_to_linear,
-)
+from nrknet.aperture import Aperture, defocus_kernel
+from nrknet.camera import Camera, develop, draw_camera
+from nrknet.defocus_config import DefocusConfig
+from nrknet.lens import NO_BLUR, Span, blur, check_images, displace_colours, gaussian_blur, render_defocus
 from nrknet.scenes import Dice, draw_geometry
 
 __all__ = ["DefocusConfig", "Defocused", "defocus_kernel", "render_defocus", "render_scene"]
-
-Range = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class DefocusConfig:
-    """What random scenes look like; ranges are (low, high), chances are in [0, 1], radii are in pixels.
-
-    Args:
-        max_radius: no circle of confusion is larger.
-        median_radius, radius_spread: the largest radius of a scene is log-normal, with this median and this standard
-            deviation of its logarithm, cut at `max_radius`.
-        sharp_fraction: chance that a scene is sharp everywhere.
-        plane, tilted, field, layers: relative weights of the kinds of scene: one plane facing the camera (blurred
-            everywhere), one tilted plane, one smooth random relief, hard-edged layers that hide each other.
-        max_layers: most layers in a scene, the background included.
-        content_outline: chance that a layer's outline follows the image (a range of its colours), not a random shape.
-        other_content: chance that a layer shows another image of the batch and not another cut of the same one.
-        softness, rim, aspect: kernel shape, see `defocus_kernel`.
-        polygon_chance: chance of an aperture of 5 to 8 blades and not a round one.
-        highlight_chance, highlight_threshold, highlight_gain: linear values above the threshold are brightened by up
-            to the gain before blurring and clip after it.
-        dark_chance, dark_stops: chance of low light, and how many stops darker it is.
-        gamma: tone curve x^gamma applied to the encoded image.
-        response_chance, response: chance that light and pixel values are related by light = value^response instead
-            of sRGB's curve: cameras' and editors' curves differ, and a network trained on one counts on it.
-        clean_chance, read_noise, shot_noise: chance of no noise; otherwise its variance at an encoded value x is
-            read^2 + shot^2 x.
-        grain_chance: chance that the noise is correlated over neighbouring pixels, as cameras' processing leaves it.
-
-    Raises:
-        ValueError: a value is outside its range.
-    """
-
-    max_radius: float = 25.0
-    median_radius: float = 5.0
-    radius_spread: float = 0.75
-    sharp_fraction: float = 0.08
-    plane: float = 0.08
-    tilted: float = 0.24
-    field: float = 0.18
-    layers: float = 0.5
-    max_layers: int = 4
-    content_outline: float = 0.35
-    other_content: float = 0.3
-    softness: Range = (0.0, 0.6)
-    rim: Range = (-0.3, 0.4)
-    aspect: Range = (0.75, 1.0)
-    polygon_chance: float = 0.3
-    highlight_chance: float = 0.35
-    highlight_threshold: Range = (0.65, 0.95)
-    highlight_gain: Range = (1.5, 8.0)
-    dark_chance: float = 0.3
-    dark_stops: Range = (0.5, 3.0)
-    gamma: Range = (0.85, 1.2)
-    response_chance: float = 0.6
-    response: Range = (1.0, 2.6)
-    clean_chance: float = 0.4
-    read_noise: Range = (0.0, 0.006)
-    shot_noise: Range = (0.0, 0.010)
-    grain_chance: float = 0.4
-
-    def __post_init__(self) -> None:
-        if not self.max_radius >= self.median_radius > 0:
-            got = f"{self.median_radius} and {self.max_radius}"
-            raise ValueError(f"expected 0 < median_radius <= max_radius, got {got}")
-        if self.radius_spread < 0 or self.max_layers < 2:
-            got = f"{self.radius_spread} and {self.max_layers}"
-            raise ValueError(f"expected radius_spread >= 0 and max_layers >= 2, got {got}")
-        if min(self.kind_weights) < 0 or sum(self.kind_weights) <= 0:
-            raise ValueError(f"expected weights of scenes >= 0 and not all 0, got {self.kind_weights}")
-        for name in _CHANCES:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be a chance in [0, 1], got {getattr(self, name)}")
-        for name, (low, high) in _BOUNDS.items():
-            value = getattr(self, name)
-            if len(value) != 2 or not low <= value[0] <= value[1] <= high:
-                raise ValueError(f"{name} must be (low, high) within [{low}, {high}], got {value}")
-
-    @property
-    def kind_weights(self) -> tuple[float, float, float, float]:
-        """Weights of the kinds of scene, in the order plane, tilted, field, layers."""
-        return self.plane, self.tilted, self.field, self.layers
-
-
-_CHANCES = (
-    "sharp_fraction", "content_outline", "other_content", "polygon_chance", "highlight_chance", "dark_chance",
-    "clean_chance", "grain_chance", "response_chance",
-)  # fmt: skip
-_BOUNDS: dict[str, Range] = {
-    "softness": (0, 1), "rim": (-1, 1), "aspect": (0.3, 1), "highlight_threshold": (0, 1), "highlight_gain": (1, 100),
-    "dark_stops": (0, 8), "gamma": (0.3, 3), "response": (0.5, 4), "read_noise": (0, 1), "shot_noise": (0, 1),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -132,8 +31,8 @@ class Defocused:
 
     Attributes:
         blurred: (B,3,H,W) in [0,1], encoded by each scene's camera curve, noisy, at 8-bit levels.
-        sharp: (B,3,H,W) in [0,1], the all-in-focus truth under the same exposure, without noise.
-        radius: (B,1,H,W) circle of confusion, in pixels, of the surface visible at each pixel.
+        sharp: (B,3,H,W) in [0,1], the all-in-focus truth under the same exposure, without noise and fringes.
+        radius: (B,1,H,W) green's circle of confusion, in pixels, of the surface visible at each pixel.
     """
 
     blurred: Tensor
@@ -141,22 +40,27 @@ class Defocused:
     radius: Tensor
 
 
-class _Response(NamedTuple):
-    """A camera's curve between light and pixel values: light = value^exponent, or sRGB's where there is none."""
-
-    exponent: float | None
-
-    def to_light(self, encoded: Tensor) -> Tensor:
-        return srgb_to_linear(encoded) if self.exponent is None else encoded.clamp(min=0) ** self.exponent
-
-    def from_light(self, light: Tensor) -> Tensor:
-        return linear_to_srgb(light) if self.exponent is None else light.clamp(0, 1) ** (1 / self.exponent)
-
-
 class _Layer(NamedTuple):
     colour: Tensor  # (3,H,W) linear light
-    alpha: Tensor  # (1,H,W) coverage
-    radius: Tensor  # (1,H,W) pixels
+    alpha: Tensor  # (1,H,W) coverage; of the first layer 1
+    defocus: Tensor  # (1,H,W) signed pixels
+    span: Span  # of the defocus
+
+
+class _Lens(NamedTuple):
+    """The lens of one photo, as it is where the crop lies in the photo.
+
+    Args:
+        aperture: as seen from there.
+        fringes: defocus of red and of blue less that of green, in pixels.
+        growth: magnification of red and of blue less that of green.
+        axis: (y, x) of the photo's middle, pixels from the crop's.
+    """
+
+    aperture: Aperture
+    fringes: tuple[float, float] = (0.0, 0.0)
+    growth: tuple[float, float] = (0.0, 0.0)
+    axis: tuple[float, float] = (0.0, 0.0)
 
 
 @torch.no_grad()
@@ -185,7 +89,6 @@ def render_scene(sharp: Tensor, config: DefocusConfig, generator: torch.Generato
 
 
 def _render_one(batch: Tensor, index: int, config: DefocusConfig, dice: Dice) -> tuple[Tensor, Tensor, Tensor]:
-    aperture = _draw_aperture(config, dice)
     depths, alphas, focus = draw_geometry(
         dice,
         batch[index],
@@ -193,39 +96,97 @@ def _render_one(batch: Tensor, index: int, config: DefocusConfig, dice: Dice) ->
         max_layers=config.max_layers,
         content_outline=config.content_outline,
     )
-    radii = _radii(depths, alphas, focus, _draw_largest_radius(config, dice))
-    response = _draw_response(config, dice)
-    expose = _draw_exposure(config, dice, response)
-    base = expose(batch[index])
-    layers = [_Layer(_without_foreground(base, alphas[1:], radii), alphas[0], radii[0])]
-    for alpha, radius in zip(alphas[1:], radii[1:], strict=True):
-        colour = expose(_other_content(batch, index, dice)) if dice.chance(config.other_content) else base
-        layers.append(_Layer(colour, alpha, radius))
-    blurred, truth, radius = _compose(layers, aperture)
-    return _sensor(response.from_light(blurred), config, dice), response.from_light(truth), radius
+    largest = _draw_largest_radius(config, dice)
+    maps, spans = _defocus(depths, alphas, focus, largest)
+    lens, camera = _draw_lens(config, dice, largest), draw_camera(config, dice)
+    simple = dice.chance(config.simple_chance)
+    base = camera.expose(batch[index])
+    back = base if simple else _without_foreground(base, alphas[1:], spans)
+    layers = [_Layer(back, alphas[0], maps[0], spans[0])]
+    for alpha, defocus, span in zip(alphas[1:], maps[1:], spans[1:], strict=True):
+        other = dice.chance(config.other_content)
+        colour = camera.expose(_other_content(batch, index, dice)) if other else base
+        layers.append(_Layer(colour, alpha, defocus, span))
+    if simple:
+        blurred, truth, radius = _render_simply(layers, camera, dice)
+    else:
+        blurred, truth, radius = _compose(layers, lens)
+        blurred, truth = camera.encode(blurred), camera.encode(truth)
+    return *develop(blurred, truth, config, dice), radius
 
 
-def _compose(layers: list[_Layer], aperture: Aperture) -> tuple[Tensor, Tensor, Tensor]:
+# ---------------------------------------------------------------------------------------------------------------- blur
+
+
+def _compose(layers: list[_Layer], lens: _Lens) -> tuple[Tensor, Tensor, Tensor]:
     """Layers from back to front as seen by the lens, by a pinhole, and the radius of the visible surface.
 
     out <- k * (alpha colour) + (1 - k * alpha) out, with k the kernel of the layer added (a delta for the pinhole)
     """
-    truth, radius = layers[0].colour, layers[0].radius
-    out = blur(truth, radius, aperture)
+    truth, radius = layers[0].colour, layers[0].defocus.abs()
+    out = _seen(truth[None], layers[0], lens)[0]
     for layer in layers[1:]:
-        premultiplied = torch.cat([layer.alpha * layer.colour, layer.alpha])
-        truth = premultiplied[:3] + (1 - layer.alpha) * truth
-        radius = torch.where(layer.alpha >= 0.5, layer.radius, radius)
-        seen = blur(premultiplied, layer.radius, aperture)
-        out = seen[:3] + (1 - seen[3:].clamp(0, 1)) * out
-    return out, truth, radius
+        colour = layer.alpha * layer.colour
+        truth = colour + (1 - layer.alpha) * truth
+        radius = torch.where(layer.alpha >= 0.5, layer.defocus.abs(), radius)
+        colour, hidden = _seen(torch.stack([colour, layer.alpha.expand_as(colour)]), layer, lens)
+        out = colour + (1 - hidden.clamp(0, 1)) * out
+    return displace_colours(out, *lens.growth, lens.axis) if any(lens.growth) else out, truth, radius
 
 
-def _draw_aperture(config: DefocusConfig, dice: Dice) -> Aperture:
-    blades = dice.integer(5, 8) if dice.chance(config.polygon_chance) else 0
-    angle = dice.uniform(0, math.pi)
-    return Aperture(dice.uniform(*config.softness), dice.uniform(*config.rim), blades,
-                     dice.uniform(*config.aspect), angle)  # fmt: skip
+def _seen(image: Tensor, layer: _Layer, lens: _Lens) -> Tensor:
+    """Images (N,3,H,W) of a layer, blurred; each colour has its own defocus where the lens leaves fringes."""
+    red, blue = lens.fringes
+    defocus = layer.defocus
+    if red or blue:
+        defocus = torch.cat([defocus + red, defocus, defocus + blue])
+    return blur(image, defocus, lens.aperture, (layer.span[0] + min(red, blue, 0), layer.span[1] + max(red, blue, 0)))
+
+
+def _render_simply(layers: list[_Layer], camera: Camera, dice: Dice) -> tuple[Tensor, Tensor, Tensor]:
+    """What programs make that know nothing of light and of hiding: stored values under kernels of varying radius."""
+    truth, defocus = camera.encode(layers[0].colour), layers[0].defocus
+    for layer in layers[1:]:
+        truth = layer.alpha * camera.encode(layer.colour) + (1 - layer.alpha) * truth
+        defocus = torch.where(layer.alpha >= 0.5, layer.defocus, defocus)
+    radius, largest = defocus.abs(), max(max(-low, high) for low, high in (layer.span for layer in layers))
+    manner = dice.integer(0, 2)
+    if manner == 1 and largest > 0:
+        step = largest / dice.integer(2, 8)
+        radius = (radius / step).round() * step
+    if manner == 2 and len(layers) > 1:
+        radius = gaussian_blur(radius, dice.uniform(2, 10))
+    return blur(truth, radius, Aperture(float(dice.integer(0, 1))), (0.0, largest)), truth, radius
+
+
+# ---------------------------------------------------------------------------------------------------------------- lens
+
+
+def _draw_lens(config: DefocusConfig, dice: Dice, largest: float) -> _Lens:
+    """A random lens, and a random place in its photo. Fringes grow with the radius as the aperture opens."""
+    place = dice.uniform(-0.83, 0.83), dice.uniform(-0.55, 0.55)  # (x, y) of a 3:2 photo, its half diagonal being 1
+    aperture = _draw_aperture(config, dice, place)
+    fringe = largest * dice.uniform(*config.colour_defocus) if dice.chance(config.colour_chance) else 0.0
+    lateral = dice.uniform(*config.lateral) if dice.chance(config.lateral_chance) and largest > 0 else 0.0
+    red_blue = [(dice.uniform(-1, 1) * most, dice.uniform(-1, 1) * most) for most in (fringe, lateral)]
+    half_diagonal = dice.uniform(600, 3500)
+    growth = red_blue[1][0] / half_diagonal, red_blue[1][1] / half_diagonal
+    return _Lens(aperture, red_blue[0], growth, (-place[1] * half_diagonal, -place[0] * half_diagonal))
+
+
+def _draw_aperture(config: DefocusConfig, dice: Dice, place: tuple[float, float]) -> Aperture:
+    if dice.chance(config.plain_chance):
+        return Aperture(float(dice.integer(0, 1)))
+    return Aperture(
+        dice.uniform(*config.softness),
+        dice.uniform(*config.rim),
+        dice.integer(5, 8) if dice.chance(config.polygon_chance) else 0,
+        dice.uniform(*config.aspect),
+        dice.uniform(0, math.pi),
+        math.hypot(*place) * dice.uniform(*config.eye) if dice.chance(config.eye_chance) else 0.0,
+        math.atan2(place[1], place[0]),
+        dice.chance(config.rim_flip_chance),
+    )
 
 
 def _draw_largest_radius(config: DefocusConfig, dice: Dice) -> float:
@@ -234,31 +195,37 @@ def _draw_largest_radius(config: DefocusConfig, dice: Dice) -> float:
     return min(config.median_radius * math.exp(config.radius_spread * dice.normal()), config.max_radius)
 
 
-def _radii(depths: list[Tensor], alphas: list[Tensor], focus: float, largest: float) -> list[Tensor]:
-    """Circles of confusion |d - f|, scaled so that the largest visible one is `largest` pixels."""
-    defocus = []
+def _defocus(
+    depths: list[Tensor], alphas: list[Tensor], focus: float, largest: float
+) -> tuple[list[Tensor], list[Span]]:
+    """Maps of d - f, scaled so that the largest radius inside an outline is `largest` pixels, and their spans."""
+    maps, ends = [], []
     for depth, alpha in zip(depths, alphas, strict=True):
-        distance = (depth - focus).abs()
         # What a layer's plane does outside its outline is not seen, and would only widen the bank of kernels.
-        inside = distance[alpha > 0] if bool((alpha > 0).any()) else distance.new_zeros(1)
-        defocus.append(distance.clamp(inside.min(), inside.max()))
-    peak = torch.stack([part.amax() for part in defocus]).amax()
-    return [part * (largest / peak.clamp(min=1e-6)) for part in defocus]
+        low = torch.where(alpha > 0, depth, math.inf).amin()
+        high = torch.where(alpha > 0, depth, -math.inf).amax()
+        maps.append(depth.clamp(low, high) - focus)
+        ends.append(torch.stack([low, high]) - focus)
+    spans: list[Span] = [(low, high) if low <= high else (0.0, 0.0) for low, high in torch.stack(ends).tolist()]
+    factor = largest / max(1e-6, *(max(-low, high) for low, high in spans))
+    return (
+        [(part * factor).nan_to_num(0.0, 0.0, 0.0) for part in maps],
+        [(low * factor, high * factor) for low, high in spans],
+    )
 
 
-def _without_foreground(colour: Tensor, fronts: list[Tensor], radii: list[Tensor]) -> Tensor:
+def _without_foreground(colour: Tensor, fronts: list[Tensor], spans: list[Span]) -> Tensor:
     """The background with what hides it replaced by its surroundings: blur((1 - alpha) colour) / blur(1 - alpha).
 
     Else a sharp subject leaves a halo of its colours in a blurred background, and a blurred one shows itself sharp
     through its translucent edge.
     """
-    reach = max(float(radius.amax()) for radius in radii)
+    reach = max(max(-low, high) for low, high in spans)
     if not fronts or reach < NO_BLUR:
         return colour
     free = torch.stack([1 - alpha for alpha in fronts]).prod(0)
-    around = blur(torch.cat([free * colour, free]), torch.full_like(free, reach), Aperture(1.0))
-    weight = around[3:].clamp(min=0)
-    fill = (around[:3].clamp(min=0) + 1e-3 * colour) / (weight + 1e-3)
+    around = gaussian_blur(torch.cat([free * colour, free]), max(reach, 1.0) / 2)
+    fill = (around[:3] + 1e-3 * colour) / (around[3:] + 1e-3)
     return free * colour + (1 - free) * fill
 
 
@@ -267,45 +234,3 @@ def _other_content(batch: Tensor, index: int, dice: Dice) -> Tensor:
     if len(batch) == 1:
         return batch[0].flip(-1)
     return batch[(index + dice.integer(1, len(batch) - 1)) % len(batch)]
-
-
-# --------------------------------------------------------------------------------------------------------- photometry
-
-
-def _draw_response(config: DefocusConfig, dice: Dice) -> _Response:
-    return _Response(dice.uniform(*config.response) if dice.chance(config.response_chance) else None)
-
-
-def _draw_exposure(config: DefocusConfig, dice: Dice, response: _Response) -> Callable[[Tensor], Tensor]:
-    """A function from encoded images to the linear light of one scene: tone, bright lights, exposure."""
-    gamma = dice.uniform(*config.gamma)
-    threshold = dice.uniform(*config.highlight_threshold)
-    gain = dice.uniform(*config.highlight_gain) if dice.chance(config.highlight_chance) else 1.0
-    exposure = 2 ** -dice.uniform(*config.dark_stops) if dice.chance(config.dark_chance) else 1.0
-
-    def expose(encoded: Tensor) -> Tensor:
-        linear = response.to_light(encoded.clamp(0, 1) ** gamma)
-        if gain > 1:
-            excess = (linear.amax(-3, keepdim=True) - threshold).clamp(min=0) / max(1 - threshold, 1e-3)
-            linear = linear * (1 + (gain - 1) * excess**2)  # squared: lamps and glints, not every white wall
-        return linear * exposure
-
-    return expose
-
-
-def _sensor(encoded: Tensor, config: DefocusConfig, dice: Dice) -> Tensor:
-    """Adds noise of variance read^2 + shot^2 x, clips, and rounds to 8 bits."""
-    read, shot = dice.uniform(*config.read_noise), dice.uniform(*config.shot_noise)
-    if not dice.chance(config.clean_chance):
-        noise = dice.noise(encoded)
-        if dice.chance(config.grain_chance):
-            noise = _grainy(noise)
-        encoded = encoded + noise * (read**2 + shot**2 * encoded).sqrt()
-    return (encoded.clamp(0, 1) * 255).round() / 255
-
-
-def _grainy(noise: Tensor) -> Tensor:
-    """White unit-variance noise (C,H,W) smoothed by [1,2,1] both ways, at unit variance again."""
-    taps = torch.tensor([1.0, 2.0, 1.0], device=noise.device) / math.sqrt(6)
-    padded = F.pad(noise[:, None], (1, 1, 1, 1), mode="reflect")
-    return F.conv2d(F.conv2d(padded, taps.view(1, 1, 3, 1)), taps.view(1, 1, 1, 3))[:, 0]

@@ -1,131 +1,23 @@
-"""What a lens does to light: the kernel of a circle of confusion, and the blur of an image by a map of its radius.
+"""What a lens does to light: the blur of an image by a map of defocus, and the fringes that colours leave.
 
-Blur happens in linear light. The radius of every kernel here, whatever its shape, is that of the uniform disc with
-the same second moment.
+Defocus is a signed radius of the circle of confusion: positive nearer than the plane in focus, negative beyond it.
+Blur happens in linear light.
 """
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from nrknet.aperture import SMALLEST_DISC, Aperture, checked_aperture, half_size, kernel_of
 
 _LEVEL_RATIO = 1.35  # neighbouring radii of the bank: mixing discs 35 % apart still looks like the disc between them
-_SMALLEST_DISC = 1.0  # below this radius, in pixels, a kernel is this disc mixed with the delta
 NO_BLUR = 0.1  # pixels: a kernel whose share beside the delta is below 1 % is left out
 
-
-class Aperture(NamedTuple):
-    """Shape of a lens opening: softness, rim, blades, aspect and angle as `defocus_kernel` takes them."""
-
-    softness: float
-    rim: float = 0.0
-    blades: int = 0
-    aspect: float = 1.0
-    angle: float = 0.0
-
-    @property
-    def reach(self) -> float:
-        """Half width of the kernel of radius 1: widest outline, and 3 standard deviations of its Gaussian."""
-        outline = math.sqrt(2 / (1 + self.aspect**2)) * (1.15 if self.blades else 1.0) / math.sqrt(1 + self.rim / 3)
-        return outline * math.sqrt(1 - self.softness**2) + 1.5 * self.softness
-
-
-def defocus_kernel(
-    radius: float,
-    *,
-    softness: float = 0.2,
-    size: int | None = None,
-    rim: float = 0.0,
-    blades: int = 0,
-    aspect: float = 1.0,
-    angle: float = 0.0,
-    device: torch.device | str = "cpu",
-) -> Tensor:
-    """The image of a point of light: a disc-like kernel whose second moment is that of a disc of this radius.
-
-    It is an outline of radius r sqrt(1 - softness^2), antialiased, convolved with a Gaussian of standard deviation
-    softness r/2, so E|p|^2 = r^2/2 at every softness. Below one pixel it is (1 - r^2) delta + r^2 kernel(1).
-
-    Args:
-        radius: pixels, >= 0.
-        softness: 0 (hard disc) to 1 (Gaussian of equal standard deviation).
-        size: odd side of the result; by default all of the kernel fits.
-        rim: -1 (bright centre) to 1 (bright edge).
-        blades: 0 (round), or the number of sides of a regular polygon, >= 3.
-        aspect: short over long axis, in (0, 1].
-        angle: rotation, radians.
-        device: where the result lies.
-
-    Returns:
-        (size, size), unit sum, >= 0.
-
-    Raises:
-        ValueError: an argument is outside its range.
-    """
-    aperture = _checked_aperture(softness, rim, blades, aspect, angle)
-    if not 0 <= radius < math.inf:
-        raise ValueError(f"radius must be >= 0 pixels, got {radius}")
-    size = 2 * _half_size(radius, aperture) + 1 if size is None else size
-    if size < 1 or size % 2 == 0:
-        raise ValueError(f"size must be a positive odd number, got {size}")
-    return _kernel(radius, aperture, size // 2, torch.device(device))
-
-
-def _checked_aperture(softness: float, rim: float, blades: int, aspect: float, angle: float) -> Aperture:
-    if not 0 <= softness <= 1:
-        raise ValueError(f"softness must be in [0, 1], got {softness}")
-    if not -1 <= rim <= 1:
-        raise ValueError(f"rim must be in [-1, 1], got {rim}")
-    if blades != 0 and blades < 3:
-        raise ValueError(f"blades must be 0 (round) or at least 3, got {blades}")
-    if not 0 < aspect <= 1:
-        raise ValueError(f"aspect must be in (0, 1], got {aspect}")
-    return Aperture(softness, rim, blades, aspect, angle)
-
-
-def _half_size(radius: float, aperture: Aperture) -> int:
-    return math.ceil(max(radius, _SMALLEST_DISC) * aperture.reach + 0.5)
-
-
-def _kernel(radius: float, aperture: Aperture, half: int, device: torch.device) -> Tensor:
-    drawn = max(radius, _SMALLEST_DISC)
-    axis = torch.arange(-half, half + 1, device=device, dtype=torch.float32)
-    apart = (axis[:, None] - axis[None, :]).abs()
-    # An antialiased edge adds about 1/12 to the variance r^2/4 of each axis. Twice that is taken off beforehand, and
-    # what is then missing, which depends on how the outline meets the pixel grid, is added by the filter (a, 1-2a, a).
-    kernel = _outline(axis, math.sqrt(max(drawn**2 * (1 - aperture.softness**2) - 2 / 3, 0.04)), aperture)
-    sigma = aperture.softness * drawn / 2
-    if sigma > 0.2:
-        gaussian = torch.exp(-0.5 * (apart / sigma) ** 2)
-        kernel = gaussian @ kernel @ gaussian
-    kernel = kernel / kernel.sum()
-    moment = (kernel.sum(0) + kernel.sum(1)) @ axis**2
-    a = ((drawn**2 / 2 - moment) / 4).clamp(0, 0.25)
-    tridiagonal = (1 - 2 * a) * (apart == 0) + a * (apart == 1)
-    kernel = tridiagonal @ kernel @ tridiagonal
-    kernel = kernel * (min(radius / _SMALLEST_DISC, 1.0) ** 2 / kernel.sum())
-    kernel[half, half] += 1 - kernel.sum()
-    return kernel
-
-
-def _outline(axis: Tensor, radius: float, aperture: Aperture) -> Tensor:
-    """The aperture's image before softening, scaled so that its second moment is that of a disc of this radius."""
-    y, x = axis[:, None], axis[None, :]
-    cos, sin = math.cos(aperture.angle), math.sin(aperture.angle)
-    radius = radius / math.sqrt(1 + aperture.rim / 3)
-    long_axis = math.sqrt(2 / (1 + aperture.aspect**2))
-    u = (cos * x + sin * y) / long_axis
-    v = (cos * y - sin * x) / (long_axis * aperture.aspect)
-    distance = (u**2 + v**2).sqrt()
-    if aperture.blades:
-        sector = 2 * math.pi / aperture.blades
-        radius = radius * math.sqrt(3 / (2 + math.cos(sector))) * math.cos(sector / 2)  # inradius of equal moment
-        bearing = torch.remainder(torch.atan2(v, u), sector) - sector / 2
-        distance = distance * torch.cos(bearing)
-    edge = (0.5 + (radius - distance) * long_axis * math.sqrt(aperture.aspect)).clamp(0, 1)
-    return edge * (1 + aperture.rim * (2 * (distance / radius).clamp(max=1) ** 2 - 1))
+Span = tuple[float, float]
+"""Smallest and largest value of a map of defocus, in pixels."""
 
 
 def render_defocus(
@@ -137,6 +29,8 @@ def render_defocus(
     blades: int = 0,
     aspect: float = 1.0,
     angle: float = 0.0,
+    eye: float = 0.0,
+    eye_angle: float = 0.0,
 ) -> Tensor:
     """Blurs images in linear light by a smooth map of the circle of confusion, without noise or rounding.
 
@@ -145,7 +39,7 @@ def render_defocus(
     Args:
         sharp: (B,3,H,W) in [0,1], sRGB-encoded.
         radius: (B,1,H,W) pixels, >= 0.
-        softness, rim, blades, aspect, angle: see `defocus_kernel`.
+        softness, rim, blades, aspect, angle, eye, eye_angle: see `defocus_kernel`.
 
     Returns:
         (B,3,H,W) in [0,1], sRGB-encoded.
@@ -153,7 +47,7 @@ def render_defocus(
     Raises:
         ValueError: shapes or ranges are wrong.
     """
-    aperture = _checked_aperture(softness, rim, blades, aspect, angle)
+    aperture = checked_aperture(Aperture(softness, rim, blades, aspect, angle, eye, eye_angle))
     check_images(sharp)
     expected = (sharp.shape[0], 1, *sharp.shape[2:])
     if tuple(radius.shape) != expected:
@@ -181,42 +75,63 @@ def linear_to_srgb(linear: Tensor) -> Tensor:
     return torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp(min=1e-6) ** (1 / 2.4) - 0.055)
 
 
-def _levels(low: float, high: float) -> list[float]:
-    """Radii of the bank that covers [low, high]: log-uniform from one pixel up, and 0 where the map goes below it."""
-    if high - low < 0.02 * high:
-        return [(low + high) / 2]
-    start, stop = max(low, _SMALLEST_DISC), max(high, _SMALLEST_DISC)
-    steps = math.ceil(math.log(stop / start) / math.log(_LEVEL_RATIO))
-    levels = [start * (stop / start) ** (i / max(steps, 1)) for i in range(steps + 1)]
-    return [0.0, *levels] if low < _SMALLEST_DISC else levels
+# ---------------------------------------------------------------------------------------------------------------- blur
 
 
-def blur(image: Tensor, radius: Tensor, aperture: Aperture) -> Tensor:
-    """Blurs (C,H,W) by the map (1,H,W): a bank of FFT convolutions, mixed per pixel linearly in r^2."""
-    low, high = torch.stack(torch.aminmax(radius)).tolist()
-    if high < NO_BLUR:
+def blur(image: Tensor, defocus: Tensor, aperture: Aperture, span: Span | None = None) -> Tensor:
+    """Blurs an image by a map of defocus: a bank of FFT convolutions, mixed per pixel linearly in r^2.
+
+    Args:
+        image: (...,C,H,W), reflected at its borders.
+        defocus: (1,H,W), or (C,H,W) where channels differ; signed pixels.
+        aperture: the kernels' shape.
+        span: of `defocus`, where it is known: looking it up waits for the device.
+    """
+    low, high = torch.stack(torch.aminmax(defocus)).tolist() if span is None else span
+    if max(-low, high) < NO_BLUR:
         return image
     levels = _levels(low, high)
-    convolve = _convolver(image, _half_size(levels[-1], aperture))
+    shapes = [aperture.behind() if level < 0 else aperture for level in levels]
+    widths = [half_size(abs(level), shape) for level, shape in zip(levels, shapes, strict=True)]
+    convolve = _convolver(image, max(widths))
+    kernels = [kernel_of(abs(r), shape, n, image.device) for r, shape, n in zip(levels, shapes, widths, strict=True)]
     if len(levels) == 1:
-        return convolve(_kernel(levels[0], aperture, _half_size(levels[0], aperture), image.device))
-    squares = [level**2 for level in levels]
-    position = radius.clamp(levels[0], levels[-1]) ** 2
-    out = torch.zeros_like(image)
-    for i, level in enumerate(levels):
-        weight = torch.ones_like(position)
-        if i > 0:
-            weight = torch.minimum(weight, (position - squares[i - 1]) / (squares[i] - squares[i - 1]))
-        if i + 1 < len(levels):
-            weight = torch.minimum(weight, (squares[i + 1] - position) / (squares[i + 1] - squares[i]))
-        weight = weight.clamp(min=0)
-        blurred = convolve(_kernel(level, aperture, _half_size(level, aperture), image.device)) if level else image
-        out.addcmul_(blurred, weight)
+        return convolve(kernels[0])
+    squares = [level * abs(level) for level in levels]
+    position = defocus.clamp(levels[0], levels[-1])
+    position = position * position.abs()
+    below = convolve(kernels[0]) if levels[0] else image
+    out = below.clone()
+    for i, kernel in enumerate(kernels[1:]):
+        above = convolve(kernel) if levels[i + 1] else image
+        share = ((position - squares[i]) / (squares[i + 1] - squares[i])).clamp_(0, 1)
+        out.addcmul_(above - below, share)
+        below = above
     return out
 
 
+def _levels(low: float, high: float) -> list[float]:
+    """Signed radii of the bank that covers [low, high], rising: on each side of focus its own, 0 between them."""
+    if high - low < 0.02 * max(-low, high):
+        return [(low + high) / 2]
+    if low >= 0:
+        return _one_side(low, high)
+    if high <= 0:
+        return [-level for level in reversed(_one_side(-high, -low))]
+    beyond = [-level for level in reversed(_one_side(0.0, -low))] if low < -NO_BLUR else [0.0]
+    return beyond + (_one_side(0.0, high)[1:] if high > NO_BLUR else [])
+
+
+def _one_side(low: float, high: float) -> list[float]:
+    """Radii log-uniform from one pixel up, and 0 where the map goes below that."""
+    start, stop = max(low, SMALLEST_DISC), max(high, SMALLEST_DISC)
+    steps = math.ceil(math.log(stop / start) / math.log(_LEVEL_RATIO))
+    levels = [start * (stop / start) ** (i / max(steps, 1)) for i in range(steps + 1)]
+    return [0.0, *levels] if low < SMALLEST_DISC else levels
+
+
 def _convolver(image: Tensor, pad: int) -> Callable[[Tensor], Tensor]:
-    """A function that convolves (C,H,W), reflected at its borders, with a kernel of half width up to `pad`."""
+    """A function that convolves (...,H,W), reflected at its borders, with a kernel of half width up to `pad`."""
     height, width = image.shape[-2:]
     rows, columns = (_reflected(n, pad, _fast_size(n + 2 * pad), image.device) for n in (height, width))
     spectrum = torch.fft.rfft2(image.index_select(-2, rows).index_select(-1, columns))
@@ -246,3 +161,50 @@ def _fast_size(least: int) -> int:
     while 30**12 % size:  # 30^12 = 2^12 3^12 5^12: even sizes of such factors divide it
         size += 2
     return size
+
+
+def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
+    """Blurs (C,H,W) by a Gaussian of a standard deviation of some pixels, borders reflected.
+
+    Above 4 pixels at a reduced size, where it costs little; the result is smooth in any case.
+    """
+    reduced = max(1, min(int(sigma / 2), min(image.shape[-2:]) // 4))
+    small = F.avg_pool2d(image[None], reduced, ceil_mode=True, count_include_pad=False)[0] if reduced > 1 else image
+    for axis in (-2, -1):
+        small = _gaussian_along(small, sigma / reduced, axis)
+    if reduced == 1:
+        return small
+    return F.interpolate(small[None], image.shape[-2:], mode="bilinear", align_corners=False)[0]
+
+
+def _gaussian_along(image: Tensor, sigma: float, axis: int) -> Tensor:
+    length, half = image.shape[axis], math.ceil(3 * sigma)
+    taps = [math.exp(-0.5 * (t / sigma) ** 2) for t in range(-half, half + 1)]
+    wide = image.index_select(axis, _reflected(length, half, length + 2 * half, image.device))
+    out = torch.zeros_like(image)
+    for start, tap in enumerate(taps):
+        out.add_(wide.narrow(axis, start, length), alpha=tap / sum(taps))
+    return out
+
+
+# -------------------------------------------------------------------------------------------------------------- colour
+
+
+def displace_colours(image: Tensor, red: float, blue: float, centre: tuple[float, float]) -> Tensor:
+    """Lateral chromatic aberration: red and blue magnified about the lens's axis, green left as it is.
+
+    Args:
+        image: (3,H,W).
+        red, blue: growth in length, as a share.
+        centre: (y, x) of the axis, pixels from the middle of the image.
+    """
+    height, width = image.shape[-2:]
+    y = torch.arange(height, device=image.device) - (height - 1) / 2
+    x = torch.arange(width, device=image.device) - (width - 1) / 2
+    growth = torch.tensor([red, blue], device=image.device)[:, None]
+    # A point magnified to p was at p - growth (p - centre), to first order; grid_sample counts halves of the image.
+    rows = (y - growth * (y - centre[0])) * (2 / max(height - 1, 1))
+    columns = (x - growth * (x - centre[1])) * (2 / max(width - 1, 1))
+    grid = torch.stack([columns[:, None, :].expand(2, height, width), rows[:, :, None].expand(2, height, width)], -1)
+    moved = F.grid_sample(image[::2, None], grid, mode="bicubic", padding_mode="reflection", align_corners=True)
+    return torch.stack([moved[0, 0], image[1], moved[1, 0]])

@@ -151,8 +151,11 @@ def test_every_pass_over_a_pool_shows_each_crop_once() -> None:
 
 def test_blurred_sharp_and_radius_are_turned_alike() -> None:
     # where the radius is zero the input is the truth: that only holds pixel by pixel if all three turn together
-    layers = DefocusConfig(sharp_fraction=0.0, clean_chance=1.0, plane=0.0, tilted=1.0, field=0.0, layers=0.0)
-    source = crops(defocus=layers, pool=8, reuse=3)
+    slopes = DefocusConfig(
+        sharp_fraction=0.0, clean_chance=1.0, plane=0.0, tilted=1.0, field=0.0, layers=0.0, colour_chance=0.0,
+        lateral_chance=0.0, sharpen_chance=0.0,
+    )  # fmt: skip
+    source = crops(defocus=slopes, pool=8, reuse=3)
     seen = 0
     for step in range(12):
         batch = source.at(step)

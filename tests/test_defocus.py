@@ -1,22 +1,29 @@
 """The renderer keeps what light keeps, knows what hides what, and says the truth about its blur."""
 
+import math
 from dataclasses import FrozenInstanceError
 
 import pytest
 import torch
 from skimage import data
 
+from nrknet.aperture import Aperture
 from nrknet.defocus import (
     DefocusConfig,
     Defocused,
     _compose,
+    _draw_aperture,
     _Layer,
+    _Lens,
     defocus_kernel,
     render_defocus,
     render_scene,
 )
-from nrknet.lens import Aperture, linear_to_srgb, srgb_to_linear
+from nrknet.lens import linear_to_srgb, srgb_to_linear
+from nrknet.scenes import Dice
 
+IDEAL = {"colour_chance": 0.0, "lateral_chance": 0.0, "simple_chance": 0.0, "sharpen_chance": 0.0, "clean_chance": 1.0}
+"""A lens without fringes and a camera without noise and sharpening: what is in focus is the truth, to 8 bits."""
 SHAPES = [
     {},
     {"softness": 0.0},
@@ -27,6 +34,8 @@ SHAPES = [
     {"blades": 5},
     {"blades": 6, "angle": 0.3},
     {"aspect": 0.7, "angle": 1.0},
+    {"eye": 0.6, "eye_angle": 0.5},
+    {"eye": 1.0, "blades": 5, "rim": 0.4},
 ]
 
 
@@ -161,9 +170,9 @@ def edge_scene(front_radius: float, back_radius: float) -> tuple[torch.Tensor, t
     size = (1, 64, 64)
     alpha = torch.zeros(size)
     alpha[..., 32:] = 1
-    back = _Layer(torch.zeros(3, 64, 64), torch.ones(size), torch.full(size, back_radius))
-    front = _Layer(torch.ones(3, 64, 64), alpha, torch.full(size, front_radius))
-    out, truth, radius = _compose([back, front], Aperture(0.0))
+    back = _Layer(torch.zeros(3, 64, 64), torch.ones(size), torch.full(size, back_radius), (back_radius,) * 2)
+    front = _Layer(torch.ones(3, 64, 64), alpha, torch.full(size, front_radius), (front_radius,) * 2)
+    out, truth, radius = _compose([back, front], _Lens(Aperture(0.0)))
     return out[0, 32], radius[0, 32], truth[0, 32]
 
 
@@ -230,7 +239,7 @@ def test_in_each_kind_of_scene_pixels_said_sharp_are_and_pixels_said_blurred_are
     photos: torch.Tensor, kind: str
 ) -> None:
     weights = {name: float(name == kind) for name in ("plane", "tilted", "field", "layers")}
-    config = DefocusConfig(**weights, sharp_fraction=0.0, clean_chance=1.0, median_radius=6.0, radius_spread=0.0)  # type: ignore[arg-type]
+    config = DefocusConfig(**weights, **IDEAL, sharp_fraction=0.0, median_radius=6.0, radius_spread=0.0)  # type: ignore[arg-type]
     changes_blurred, changes_sharp = [], []
     for seed in range(4):
         scene = render_scene(photos, config, seeded(seed))
@@ -263,9 +272,9 @@ def test_low_light_and_clipped_highlights_occur_often_enough() -> None:
 @pytest.mark.parametrize("exponent", [1.0, 2.2])
 def test_blur_keeps_the_light_that_the_cameras_curve_says_there_is(photos: torch.Tensor, exponent: float) -> None:
     config = DefocusConfig(
-        plane=1, tilted=0, field=0, layers=0, sharp_fraction=0, radius_spread=0, clean_chance=1, highlight_chance=0,
-        dark_chance=0, response_chance=1, response=(exponent, exponent),
-    )  # fmt: skip
+        plane=1, tilted=0, field=0, layers=0, sharp_fraction=0, radius_spread=0, highlight_chance=0,
+        dark_chance=0, response_chance=1, response=(exponent, exponent), **IDEAL,
+    )  # type: ignore[arg-type]  # fmt: skip
     scene = render_scene(photos.flatten(2).amax(2)[:, :, None, None] * (photos > 0.5), config, seeded())
     kept = scene.blurred.pow(exponent).mean((1, 2, 3)) - scene.sharp.pow(exponent).mean((1, 2, 3))
     encoded = scene.blurred.mean((1, 2, 3)) - scene.sharp.mean((1, 2, 3))
@@ -295,6 +304,89 @@ def test_a_batch_of_one_works(photos: torch.Tensor) -> None:
     assert render_scene(photos[:1], config, seeded()).blurred.shape == (1, 3, 128, 128)
 
 
+# --------------------------------------------------------------------------------------------------- lens and fringes
+
+
+def edges(count: int = 4) -> torch.Tensor:
+    """Grey photos (count,3,64,64): bright squares on dark ground."""
+    image = torch.full((count, 3, 64, 64), 0.2)
+    image[..., 16:48, 16:48] = 0.8
+    return image
+
+
+def colourfulness(image: torch.Tensor) -> float:
+    return float((image.amax(1) - image.amin(1)).max())
+
+
+@pytest.mark.parametrize(
+    "fringes",
+    [{"colour_chance": 1.0, "colour_defocus": (0.3, 0.3)}, {"lateral_chance": 1.0, "lateral": (8.0, 8.0)}],
+)
+def test_fringes_colour_edges_of_the_blurred_image_alone_and_leave_the_radius(fringes: dict[str, object]) -> None:
+    values = IDEAL | {"plane": 1.0, "tilted": 0.0, "field": 0.0, "layers": 0.0, "radius_spread": 0.0}
+    plain, fringed = (
+        render_scene(edges(), DefocusConfig(**(values | {"sharp_fraction": 0.0} | extra)), seeded())  # type: ignore[arg-type]
+        for extra in ({}, fringes)
+    )
+    assert colourfulness(plain.blurred) < 1e-6
+    assert colourfulness(fringed.sharp) < 1e-6 and colourfulness(fringed.blurred) > 0.02
+    assert torch.allclose(fringed.radius, torch.full_like(fringed.radius, 5.0))
+    nowhere = DefocusConfig(**(values | {"sharp_fraction": 1.0} | fringes))  # type: ignore[arg-type]
+    assert colourfulness(render_scene(edges(), nowhere, seeded()).blurred) < 1e-6
+
+
+def test_colours_trade_places_at_focus() -> None:
+    # A positive fringe is more defocus nearer than the plane in focus, and less beyond it.
+    lens = _Lens(Aperture(0.3), fringes=(1.5, 0.0))
+    colour = edges(1)[0]
+    softness = []
+    for side in (6.0, -6.0):
+        layer = _Layer(colour, torch.ones(1, 64, 64), torch.full((1, 64, 64), side), (side, side))
+        out, truth, radius = _compose([layer], lens)
+        assert torch.equal(truth, colour) and bool((radius == 6).all())
+        red, green = out[0, 32].diff().abs().max(), out[1, 32].diff().abs().max()
+        softness.append(float(red / green))
+    assert softness[0] < 0.95 and softness[1] > 1.05
+
+
+def test_a_cats_eye_is_narrow_towards_the_middle_of_the_photo_and_grows_away_from_it() -> None:
+    config = DefocusConfig(eye_chance=1.0, eye=(0.9, 0.9), plain_chance=0.0)
+    for place in ((0.8, 0.0), (0.0, 0.5), (-0.6, 0.4), (0.0, 0.0)):
+        dice = Dice(seeded(), torch.device("cpu"))
+        aperture = _draw_aperture(config, dice, place)
+        assert aperture.eye == pytest.approx(0.9 * math.hypot(*place))
+        assert aperture.eye == 0 or aperture.eye_angle == pytest.approx(math.atan2(place[1], place[0]))
+    kernel = defocus_kernel(10, eye=0.8, eye_angle=0.0, size=51)
+    axis = torch.arange(-25.0, 26.0) ** 2
+    along, across = kernel.sum(0) @ axis, kernel.sum(1) @ axis
+    assert along < 0.5 * across
+    turned = defocus_kernel(10, eye=0.8, eye_angle=math.pi / 2, size=51)
+    assert torch.allclose(turned, kernel.T, atol=1e-5)
+
+
+def test_hard_discs_and_gaussians_are_among_the_kernels() -> None:
+    dice = Dice(seeded(), torch.device("cpu"))
+    drawn = [_draw_aperture(DefocusConfig(plain_chance=0.4), dice, (0.5, 0.2)) for _ in range(400)]
+    for softness in (0.0, 1.0):
+        assert 0.14 < sum(aperture == Aperture(softness) for aperture in drawn) / 400 < 0.26
+
+
+def test_simple_scenes_blur_stored_values_and_hide_nothing(photos: torch.Tensor) -> None:
+    values = IDEAL | {"simple_chance": 1.0, "sharp_fraction": 0.0, "highlight_chance": 0.0, "radius_spread": 0.0}
+    counts = []
+    for seed in range(6):
+        config = DefocusConfig(**values, plane=0.0, tilted=1.0, field=0.0, layers=1.0)  # type: ignore[arg-type]
+        scene = render_scene(photos, config, seeded(seed))
+        assert scene.radius.max() <= 5.01
+        near = torch.nn.functional.max_pool2d(scene.radius, 3, stride=1, padding=1)
+        # no lens: where the radius is zero the truth shows, however blurred the surface beside it
+        assert ((scene.blurred - scene.sharp).abs().amax(1, keepdim=True)[near < 0.05] < 0.01).all()
+        counts += [len(radius.unique()) for radius in scene.radius]
+    assert min(counts) <= 9 and max(counts) > 100
+    blurred = render_scene(edges(), DefocusConfig(**values, plane=1.0, tilted=0.0, field=0.0, layers=0.0), seeded())  # type: ignore[arg-type]
+    assert (blurred.blurred.mean((1, 2, 3)) - blurred.sharp.mean((1, 2, 3))).abs().max() < 0.002
+
+
 # ------------------------------------------------------------------------------------------------------------- errors
 
 
@@ -306,6 +398,10 @@ def test_a_batch_of_one_works(photos: torch.Tensor) -> None:
         ({"softness": (0.6, 0.1)}, r"softness must be \(low, high\) within \[0, 1\], got \(0.6, 0.1\)"),
         ({"max_layers": 1}, "max_layers >= 2, got 0.75 and 1"),
         ({"plane": -1.0}, "weights of scenes >= 0"),
+        ({"simple_chance": -0.1}, r"simple_chance must be a chance in \[0, 1\], got -0.1"),
+        ({"eye": (0.0, 1.5)}, r"eye must be \(low, high\) within \[0, 1.2\]"),
+        ({"colour_defocus": (0.1, 0.0)}, r"colour_defocus must be \(low, high\)"),
+        ({"reduction": (0.0, 2.0)}, r"reduction must be \(low, high\) within \[0, 1\]"),
     ],
 )
 def test_a_wrong_config_is_refused_in_one_clear_sentence(values: dict[str, float], message: str) -> None:
@@ -329,6 +425,8 @@ def test_wrong_arguments_are_refused_in_one_clear_sentence(photos: torch.Tensor)
         render_defocus(photos, constant(photos, -1.0))
     with pytest.raises(ValueError, match=r"softness must be in \[0, 1\], got 2"):
         defocus_kernel(3.0, softness=2)
+    with pytest.raises(ValueError, match=r"eye must be in \[0, 1.2\], got 2"):
+        defocus_kernel(3.0, eye=2)
     with pytest.raises(ValueError, match="positive odd number, got 4"):
         defocus_kernel(3.0, size=4)
     with pytest.raises(ValueError, match="radius must be >= 0 pixels, got -1"):
