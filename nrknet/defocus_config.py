@@ -62,7 +62,7 @@ class DefocusConfig:
     max_layers: int = 4
     content_outline: float = 0.35
     other_content: float = 0.3
-    simple_chance: float = 0.12
+    simple_chance: float = 0.2
     softness: Range = (0.0, 0.6)
     rim: Range = (-0.4, 0.4)
     aspect: Range = (0.75, 1.0)
@@ -83,7 +83,7 @@ class DefocusConfig:
     gamma: Range = (0.85, 1.2)
     response_chance: float = 0.6
     response: Range = (1.0, 2.6)
-    clean_chance: float = 0.2
+    clean_chance: float = 0.3
     read_noise: Range = (0.0, 0.007)
     shot_noise: Range = (0.0, 0.012)
     noise_gain: Range = (0.9, 1.3)
