@@ -309,18 +309,18 @@ def _train_shown(args: argparse.Namespace, is_main: bool) -> Path:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from nrknet.progress import LINE_EVERY, Pace
+    from nrknet import progress
     from nrknet.train import train
 
     watched = is_main and sys.stderr.isatty()
     bar = tqdm(total=1, disable=not watched, bar_format="{desc} {percentage:3.0f}%|{bar}|", desc="getting ready")
-    pace = Pace()
+    pace = progress.Pace()
 
     def show(record: dict[str, float]) -> None:
         line = pace.line(record)
         bar.set_description_str(line, refresh=False)
         bar.update(record["progress"] - bar.n)
-        if not watched and pace.is_due(LINE_EVERY):
+        if not watched and pace.is_due(progress.LINE_EVERY):
             logging.getLogger(__name__).info("%s", line)
 
     minutes = MINUTES if args.minutes is None and args.steps is None else args.minutes

@@ -123,6 +123,7 @@ class CropStream(ABC, Generic[AnyCrops]):
             raise ValueError(f"pool must be a multiple of the batch size {batch}, got {pool}")
         self.size, self.batch, self.pool, self.reuse = size, batch, pool, reuse
         self.seed, self.device, self.process, self.num_processes = seed, device, process, num_processes
+        self.ahead = device.type == "cuda"  # on a CPU a thread would take from the step what it gives to the pool
         self._number = -1
         self._crops: AnyCrops | None = None
         self._ahead: tuple[int, Future[AnyCrops]] | None = None
@@ -161,7 +162,7 @@ class CropStream(ABC, Generic[AnyCrops]):
             else:
                 self._crops = self.make_pool(number)
             self._number, self._ahead = number, None
-            if self.device.type == "cuda":
+            if self.ahead:
                 later = number + self.num_processes
                 self._ahead = later, self._thread.submit(self.make_pool, later)
         return self._crops

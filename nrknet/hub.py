@@ -10,7 +10,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from nrknet.config import NRKNetConfig
-from nrknet.folder import CONFIG_FILE, TRAINING_FILE, WEIGHTS_FILE, read_folder
+from nrknet.folder import CONFIG_FILE, TRAINING_FILE, WEIGHTS_FILE
+from nrknet.model import NRKNet
 
 CARD_FILE = "README.md"
 _HUB_ERRORS = cast(tuple[type[Exception], ...], (OSError, HFValidationError, *HfHubHTTPError.__bases__))
@@ -115,7 +116,7 @@ def model_card(folder: Path, repo: str) -> str:
     Raises:
         ValueError: the folder holds no network.
     """
-    config, tensors = read_folder(folder)
+    model = NRKNet.from_folder(folder)
     path = folder / TRAINING_FILE
     try:
         training = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -123,8 +124,8 @@ def model_card(folder: Path, repo: str) -> str:
         raise ValueError(f"{path} is not JSON: {error}") from error
     data = ModelCardData(license="mit", library_name="nrknet", pipeline_tag="image-to-image", tags=TAGS)
     text = _CARD.format(
-        metadata=data.to_yaml(), name=repo.partition("/")[2], repo=repo, structure=_structure(config),
-        parameters=sum(t.numel() for name, t in tensors.items() if "running" not in name and "num_batches" not in name),
+        metadata=data.to_yaml(), name=repo.partition("/")[2], repo=repo, structure=_structure(model.config),
+        parameters=sum(p.numel() for p in model.parameters()),
         origin=_origin(training), validation=_validation(training.get("validation", {})),
     )  # fmt: skip
     return str(ModelCard(text))
