@@ -33,6 +33,8 @@ __all__ = ["Trainer", "TrainingStopped", "psnr", "train", "validate"]
 OnStep = Callable[[dict[str, float]], None]
 LOG_EVERY = 50
 """Steps between two records; the first and the last step are recorded too."""
+_KEPT = ("seconds", "best", "validated", "pool", "prefit_steps")
+"""What a checkpoint holds of a Trainer, beside its learner."""
 
 
 def train(
@@ -52,7 +54,8 @@ def train(
     """Train a network on sharp photos defocused on the fly, or on pairs; resumes when `out` holds a checkpoint.
 
     Under torchrun each process takes `recipe.batch` crops of its own per step and the gradients are averaged. Ctrl-C
-    and SIGTERM save a checkpoint after the current step.
+    and SIGTERM save a checkpoint after the current step. A run that goes on with a larger budget keeps the pools and
+    the pre-fitting that its first budget led to; rate, loss and windows follow the new one.
 
     Args:
         data: folder of sharp photos or of pairs.
@@ -87,8 +90,13 @@ def train(
     source = open_source(Path(data), dataset, RECIPES[recipe], check=processes.is_main)
     names = {"preset": preset if variant is None else None, "variant": variant, "recipe": recipe}
     trainer = Trainer(config, RECIPES[recipe], source, Path(out), processes, seed, names=names)
+    log.info("training on %s, number of processes: %d", processes.device, processes.count)
     trainer.resume()
-    trainer.run(steps=steps, minutes=minutes, on_step=on_step)
+    try:
+        trainer.run(steps=steps, minutes=minutes, on_step=on_step)
+    except TrainingStopped:  # all stop together; after any other error the rest are not there to part from
+        processes.close()
+        raise
     processes.close()
     return trainer.export()
 
@@ -122,7 +130,9 @@ class Trainer:
         self.learner = Learner(config, recipe, processes, seed=seed, has_radius=source.has_radius)
         self.seconds, self.best = 0.0, -math.inf
         self.validated = -1  # the step whose weights were validated last
-        self.pool: int | None = None  # crops per pool; set by the first session's budget, and kept
+        # crops per pool and steps of pre-fitting; set by the first session's budget, and kept
+        self.pool: int | None = None
+        self.prefit_steps = 0
         self._durations: deque[float] = deque(maxlen=LOG_EVERY)
         out.mkdir(parents=True, exist_ok=True)
 
@@ -155,12 +165,14 @@ class Trainer:
 
         if progress() >= 1 and self.validated == self.step:
             return
-        self.pool = self.pool or self.recipe.pool_for(steps)
+        if self.pool is None:
+            self.pool = self.recipe.pool_for(steps)
+            self.prefit_steps = self.recipe.prefit_for(steps) if self.learner.prefits else 0
         tracker = Tracker(self.out, step=self.step) if self.processes.is_main else None
         if tracker is not None:
             tracker.describe(self._facts(steps, minutes))
         if self.step == 0:
-            self.learner.prefit(self.crops, self.recipe.prefit_for(steps))
+            self.learner.prefit(self.crops, self.prefit_steps)
         self.learner.join()
         with StopRequest() as stop:
             self._train_until_spent(progress, stop, tracker, on_step)
@@ -233,7 +245,7 @@ class Trainer:
             **self._origin(),
             "budget": {"steps": steps, "minutes": minutes},
             "pool": self.pool,
-            "prefit_steps": self.recipe.prefit_for(steps) if self.learner.prefits else 0,
+            "prefit_steps": self.prefit_steps,
             "precision": "bfloat16 autocast" if self.processes.device.type == "cuda" else "float32",
             "versions": {"nrknet": __version__, "torch": torch.__version__},
             "config": self.learner.model.config.to_dict(),
@@ -253,7 +265,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write checkpoint.pt."""
-        run = {"seconds": self.seconds, "best": self.best, "validated": self.validated, "pool": self.pool}
+        run = {name: getattr(self, name) for name in _KEPT}
         write_checkpoint(self.out, {"identity": self._identity(), "run": run, **self.learner.state()})
 
     def resume(self) -> bool:
@@ -270,8 +282,8 @@ class Trainer:
             path = self.out / CHECKPOINT_FILE
             raise ValueError(f"{path} is of a run with another {', '.join(different)}; choose an empty --out folder")
         self.learner.load(state)
-        run = state["run"]
-        self.seconds, self.best, self.validated, self.pool = (run[k] for k in ("seconds", "best", "validated", "pool"))
+        for name in _KEPT:
+            setattr(self, name, state["run"][name])
         return True
 
     def export(self) -> Path:

@@ -236,6 +236,7 @@ def test_a_longer_budget_keeps_the_pools_of_the_run_s_beginning(photos: Path, tm
         assert checkpoint(tmp_path)["run"]["pool"] == 2
         run(photos, tmp_path, recipe="small", steps=3)
         assert checkpoint(tmp_path)["run"]["pool"] == 2 and recipe.pool_for(3) == 4
+        assert json.loads((tmp_path / "run.json").read_text())["pool"] == 2
     finally:
         del RECIPES["small"]
 
