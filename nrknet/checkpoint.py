@@ -31,8 +31,8 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
             os.close(handle)
 
 
-def read_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None:
-    """The state in the folder's checkpoint.pt, or None where there is none.
+def read_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """The state in the folder's checkpoint.pt, on the CPU, or None where there is none.
 
     Raises:
         ValueError: the file is damaged, cut short, or no checkpoint of this version; names it.
@@ -42,7 +42,7 @@ def read_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None
         return None
     advice = "remove it, or choose another --out folder, to begin anew"
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # on damaged files the unpickler raises nearly anything, IndexError and TypeError too
         raise ValueError(f"{path} is damaged or cut short and cannot be read; {advice}") from error
     if not isinstance(state, dict) or not state.keys() >= KEYS:

@@ -274,7 +274,7 @@ class Trainer:
         Raises:
             ValueError: the checkpoint cannot be read, or belongs to another run.
         """
-        state = read_checkpoint(self.out, self.processes.device)
+        state = read_checkpoint(self.out)
         if state is None:
             return False
         different = [name for name, value in self._identity().items() if state["identity"].get(name) != value]

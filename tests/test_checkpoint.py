@@ -10,17 +10,15 @@ from networks import one_line
 
 from nrknet.checkpoint import CHECKPOINT_FILE, KEYS, read_checkpoint, write_checkpoint
 
-CPU = torch.device("cpu")
-
 
 def state(value: float) -> dict[str, Any]:
     return {**{key: {"value": value} for key in KEYS}, "model": {"weight": torch.full((1000,), value)}}
 
 
 def test_a_checkpoint_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    assert read_checkpoint(tmp_path, CPU) is None
+    assert read_checkpoint(tmp_path) is None
     write_checkpoint(tmp_path, state(1.5))
-    found = read_checkpoint(tmp_path, CPU)
+    found = read_checkpoint(tmp_path)
     assert found is not None and found.keys() == KEYS
     assert found["run"] == {"value": 1.5} and torch.equal(found["model"]["weight"], torch.full((1000,), 1.5))
     assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT_FILE]
@@ -39,7 +37,7 @@ def test_a_crash_while_writing_leaves_the_checkpoint_before(
         patched.setattr(os, failing, crash)
         with pytest.raises(OSError):
             write_checkpoint(tmp_path, state(2.0))
-    found = read_checkpoint(tmp_path, CPU)
+    found = read_checkpoint(tmp_path)
     assert found is not None and found["run"] == {"value": 1.0}
 
 
@@ -61,7 +59,7 @@ def test_a_checkpoint_cut_short_anywhere_is_one_sentence(tmp_path: Path) -> None
     for length in (0, 1, 30, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
         with pytest.raises(ValueError, match="damaged or cut short") as caught:
-            read_checkpoint(tmp_path, CPU)
+            read_checkpoint(tmp_path)
         assert str(path) in one_line(caught.value)
 
 
@@ -69,5 +67,5 @@ def test_a_checkpoint_cut_short_anywhere_is_one_sentence(tmp_path: Path) -> None
 def test_another_file_is_no_checkpoint(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / CHECKPOINT_FILE)
     with pytest.raises(ValueError, match="is not a checkpoint of this version of nrknet") as caught:
-        read_checkpoint(tmp_path, CPU)
+        read_checkpoint(tmp_path)
     one_line(caught.value)

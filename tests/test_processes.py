@@ -46,10 +46,10 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-def torchrun(tmp_path: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Train the tiny network in two processes on the CPU."""
+def torchrun(tmp_path: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Train the tiny network for four steps, in two processes on the CPU."""
     photos = tmp_path / "photos"
-    photos.mkdir()
+    photos.mkdir(exist_ok=True)
     for i in range(3):
         pixels = np.random.default_rng(i).integers(0, 256, (12, 12, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((90, 90), Image.Resampling.BICUBIC).save(photos / f"{i}.png")
@@ -59,37 +59,56 @@ def torchrun(tmp_path: Path, *arguments: str, **environment: str) -> "subprocess
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
     root = str(Path(processes.__file__).parents[1])
     environment |= {"PYTHONPATH": root, "OMP_NUM_THREADS": "1", "RESULTS": str(tmp_path)}
-    options = ["--preset", "tiny", "--recipe", "smoke", *arguments]
+    options = ["--preset", "tiny", "--recipe", "smoke", "--steps", "4"]
     return subprocess.run(
         [*command, *train, *options], env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
     )
 
 
-def test_two_processes_train_one_network_on_different_crops(tmp_path: Path) -> None:
-    done = torchrun(tmp_path, "--steps", "4")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of two processes that nothing has disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    done = torchrun(folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("the trained network is in") == 1, "the main process alone speaks"
-    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    return folder
+
+
+def weights(folder: Path) -> list[dict[str, Any]]:
+    """What each process ended with."""
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def test_two_processes_train_one_network_on_different_crops(whole: Path) -> None:
+    facts = json.loads((whole / "run" / "run.json").read_text())
     assert facts["processes"] == 2 and facts["crops"]["per_step"] == 4
-    checkpoint = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    checkpoint = torch.load(whole / "run" / "checkpoint.pt", weights_only=True)
     assert checkpoint["identity"]["number of processes"] == "2" and checkpoint["progress"]["step"] == 4
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    first, second = weights(whole)
     for part in ("model", "averaged"):
-        assert first[part].keys() == second[part].keys()
-        for name, value in first[part].items():
-            assert torch.equal(value, second[part][name]), f"{part} {name}"
+        assert_equal(first[part], second[part])
     assert any(name.endswith("running_mean") for name in first["model"]), "statistics are shared too"
-    assert all(torch.equal(value, checkpoint["model"][name]) for name, value in first["model"].items())
+    assert_equal(first["model"], checkpoint["model"])
     crops = [*first["crops"].flatten(0, 1), *second["crops"].flatten(0, 1)]
     distinct = {tuple(sorted(crop.flatten().tolist()[:50])) for crop in crops}
     assert len(distinct) > len(crops) // 2 and not torch.equal(first["crops"], second["crops"])
 
 
-def test_a_process_that_fails_ends_the_others(tmp_path: Path) -> None:
-    done = torchrun(tmp_path, "--steps", "100000", FAIL_AT="2")
-    assert done.returncode not in (0, None)
-    assert "process 1 has failed" in done.stderr
+def test_a_process_that_fails_ends_the_others_and_the_run_resumes_as_if_it_had_not(whole: Path, tmp_path: Path) -> None:
+    done = torchrun(tmp_path, FAIL_AT="2")
+    assert done.returncode != 0 and "process 1 has failed" in done.stderr
     assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["progress"]["step"] == 2
+    done = torchrun(tmp_path)
+    assert done.returncode == 0, done.stderr
+    for expected, found in zip(weights(whole), weights(tmp_path), strict=True):
+        for part in ("model", "averaged"):
+            assert_equal(expected[part], found[part])
 
 
 def test_without_accelerate_several_processes_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
