@@ -44,8 +44,34 @@ The exit status is 0 when every photo was restored or skipped, 1 when some could
 TRAIN_HELP = """\
 Train a network on a folder of photos.
 
-The output folder gets checkpoints, from which the same command goes on after an interruption, and at the end a network
-that --model takes.
+Sharp photos are put out of focus on the fly. Pairs of defocused and sharp photos are taken as they are: source/ and
+target/, or DPDD, LFDOF, RealDOF or RTF as their authors lay them out.
+
+The output folder gets checkpoints, from which the same command goes on after an interruption (Ctrl-C saves one), and
+at the end a network that --model takes.
+"""
+TRAIN_EXAMPLES = """\
+examples:
+  nrknet train --data photos --preset lite --minutes 90 --out runs/lite
+  nrknet train --data dd_dp_dataset_png --recipe gpu --preset default --minutes 600 --out runs/dpdd
+  torchrun --nproc_per_node 4 -m nrknet train --data photos --recipe gpu --minutes 600 --out runs/four
+                                            four cards: each takes a batch of its own, the gradients are averaged
+
+What is written to the output folder:
+  run.json          every choice: network, recipe, data, seed, device, versions
+  log.jsonl         loss, gain in dB, learning rate and speed; scores of validations
+  tensorboard/      the same as curves, and pictures of validation crops, where TensorBoard is installed
+  checkpoint.pt     what the same command goes on from
+  model/            the best network so far
+
+The exit status is 0 when the budget is spent, 130 when training was stopped (a checkpoint is saved), 1 when it or the
+upload failed, 2 when it could not start.
+"""
+PUSH_HELP = """\
+Put a trained network on the Hugging Face Hub.
+
+The folder is one that training or `nrknet convert` has made. A page that says what the network is and how to use it is
+written from what the folder records.
 """
 EVALUATE_HELP = """\
 Score a network, or photos that any method has saved, on a data set.
@@ -116,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_evaluate(commands)
     _add_convert(commands)
+    _add_push(commands)
     return parser
 
 
@@ -228,8 +255,13 @@ def _deblur_each(jobs: "Sequence[Job]", deblurrer: "Deblurrer") -> int:
 
 
 def _add_train(commands: Any) -> None:
-    parser = _command(commands, "train", _train, about=TRAIN_HELP)
+    parser = _command(commands, "train", _train, about=TRAIN_HELP, examples=TRAIN_EXAMPLES)
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder of training photos")
+    parser.add_argument(
+        "--dataset", choices=("auto", "sharp", *DATASETS), default="auto",
+        help="what the folder holds: sharp photos, pairs (source/ and target/), or a benchmark as its authors lay it "
+        "out (default: %(default)s, which looks)",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder for what training makes")
     parser.add_argument(
         "--preset", default="lite", metavar="P", help=f"the network: {', '.join(PRESETS)} (default: %(default)s)"
@@ -247,36 +279,67 @@ def _add_train(commands: Any) -> None:
     )  # fmt: skip
     _add_device_option(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all randomness (default: %(default)s)")
+    parser.add_argument(
+        "--push-to-hub", metavar="OWNER/REPO", help="at the end put the network on the Hugging Face Hub, as nrknet push"
+    )
 
 
 def _train(args: argparse.Namespace) -> int:
     if not args.data.is_dir():
         raise UsageError(f"{args.data}: no such folder")
+    if args.push_to_hub is not None:
+        _check_push(args.push_to_hub)
     _check_folder(args.out)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    from nrknet.processes import announced_index
+    from nrknet.stopping import TrainingStopped, sigterm_as_interrupt
+
+    is_main = announced_index() == 0
+    logging.basicConfig(level=logging.INFO if is_main else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        with sigterm_as_interrupt():
+            folder = _train_shown(args, is_main)
+    except TrainingStopped as stopped:
+        if is_main:
+            _complain(str(stopped))
+        return INTERRUPTED
+    if not is_main:
+        return OK
+    print(f"the trained network is in {folder}: use it with --model {folder}")
+    if args.push_to_hub is None:
+        return OK
+    again = f"; it is not lost: `nrknet push {folder} --repo {args.push_to_hub}` tries again"
+    return _push_folder(folder, args.push_to_hub, advice=again)
+
+
+def _train_shown(args: argparse.Namespace, is_main: bool) -> Path:
+    """Train, the main process with a progress bar on a terminal, or a line a minute elsewhere."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
+    from nrknet import progress
     from nrknet.train import train
 
-    layout = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
-    bar = tqdm(total=1, disable=not sys.stderr.isatty(), bar_format=layout, desc="getting ready", file=sys.stderr)
+    watched = is_main and sys.stderr.isatty()
+    bar = tqdm(total=1, disable=not watched, bar_format="{desc} {percentage:3.0f}%|{bar}|", desc="getting ready")
+    pace = progress.Pace()
 
     def show(record: dict[str, float]) -> None:
-        bar.set_description_str(f"step {record['step']:.0f}, loss {record['loss']:.5f}", refresh=False)
+        line = pace.line(record)
+        bar.set_description_str(line, refresh=False)
         bar.update(record["progress"] - bar.n)
+        if not watched and pace.is_due(progress.LINE_EVERY):
+            logging.getLogger(__name__).info("%s", line)
 
     minutes = MINUTES if args.minutes is None and args.steps is None else args.minutes
     with bar, logging_redirect_tqdm():
         try:
-            folder = train(
-                args.data, args.out, preset=args.preset, recipe=args.recipe, variant=args.variant,
-                steps=args.steps, minutes=minutes, device=args.device, seed=args.seed, on_step=show,
+            return train(
+                args.data, args.out, dataset=args.dataset, preset=args.preset, recipe=args.recipe, variant=args.variant,
+                steps=args.steps, minutes=minutes, device=args.device, seed=args.seed,
+                on_step=show if is_main else None,
             )  # fmt: skip
         except ValueError as error:
             raise UsageError(_reason(error)) from error
-    print(f"the trained network is in {folder}: use it with --model {folder}")
-    return OK
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -371,6 +434,42 @@ def _convert(args: argparse.Namespace) -> int:
 
     convert_released(args.pth, args.folder)
     print(f"the network is in {args.folder}: use it with --model {args.folder}")
+    return OK
+
+
+def _add_push(commands: Any) -> None:
+    parser = _command(commands, "push", _push, about=PUSH_HELP)
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the network's folder")
+    parser.add_argument("--repo", required=True, metavar="OWNER/REPO", help="its name on the Hub; made if need be")
+    parser.add_argument("--private", action="store_true", help="make a repository that only its owner sees")
+
+
+def _push(args: argparse.Namespace) -> int:
+    if not args.folder.is_dir():
+        raise UsageError(f"{args.folder}: no such folder")
+    _check_push(args.repo)
+    return _push_folder(args.folder, args.repo, private=args.private)
+
+
+def _check_push(repo: str) -> None:
+    """Find out that a push cannot work before hours of training, not after."""
+    from nrknet.hub import check_push
+
+    try:
+        check_push(repo)
+    except ValueError as error:
+        raise UsageError(_reason(error)) from error
+
+
+def _push_folder(folder: Path, repo: str, *, private: bool = False, advice: str = "") -> int:
+    from nrknet.hub import push_folder
+
+    try:
+        url = push_folder(folder, repo, private=private)
+    except ValueError as error:
+        _complain(_reason(error) + advice)
+        return FAILED
+    print(f"the network is at {url}: use it with --model {repo}")
     return OK
 
 

@@ -1,8 +1,13 @@
-"""Training data: sharp photos, cropped, augmented and defocused by the renderer in pools that a seed decides."""
+"""Training data: streams of crops that a seed decides, and sharp photos that are defocused by the renderer for them."""
 
 import io
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -11,26 +16,42 @@ from PIL import Image
 from torch import Tensor
 
 from nrknet.defocus import DefocusConfig, render_scene
+from nrknet.imageio import is_probably_image
+from nrknet.reading import in_threads, read_pixels
 
-SHARP_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 VALIDATION_EVERY = 10
 """Every tenth photo of a folder, in sorted order, is kept for validation."""
 
+AnyCrops = TypeVar("AnyCrops", bound="Crops")
+
 
 @dataclass(frozen=True)
-class Batch:
-    """Rendered crops: blurred and sharp (B,3,S,S) float in [0,1] RGB, radius (B,1,S,S) in pixels."""
+class Crops:
+    """Blurred and sharp crops (B,3,S,S), float in [0,1] RGB or uint8 in a pool; radius (B,1,S,S) px where known."""
 
     blurred: Tensor
     sharp: Tensor
-    radius: Tensor
+    radius: Tensor | None
 
-    def to(self, device: torch.device | str, *, flip_colours: bool = False) -> "Batch":
+    def each(self: AnyCrops, change: Callable[[Tensor], Tensor]) -> AnyCrops:
+        """The same change made to all of them."""
+        radius = None if self.radius is None else change(self.radius)
+        return replace(self, blurred=change(self.blurred), sharp=change(self.sharp), radius=radius)
+
+    def floats(self: AnyCrops) -> AnyCrops:
+        """A batch from a pool: uint8 pixels to [0,1], half-precision radii to float32."""
+        return self.each(lambda x: x.float() / 255 if x.dtype == torch.uint8 else x.float())
+
+    def to(self: AnyCrops, device: torch.device | str, *, flip_colours: bool = False) -> AnyCrops:
         """Move to a device; `flip_colours` turns RGB to BGR for networks that expect that."""
-        blurred, sharp = self.blurred.to(device), self.sharp.to(device)
-        if flip_colours:
-            blurred, sharp = blurred.flip(1), sharp.flip(1)
-        return Batch(blurred, sharp, self.radius.to(device))
+        return self.each(lambda x: x.to(device).flip(1) if flip_colours and x.shape[1] == 3 else x.to(device))
+
+
+@dataclass(frozen=True)
+class Batch(Crops):
+    """Rendered crops, whose radius is known."""
+
+    radius: Tensor
 
 
 class SharpPhotos:
@@ -50,13 +71,8 @@ class SharpPhotos:
             raise ValueError(f"{root} is not a folder; expected a folder of sharp photos")
         self.paths: list[Path] = []
         self.photos: list[Tensor] = []
-        found = sorted(p for p in root.rglob("*") if p.suffix.lower() in SHARP_SUFFIXES)
-        for path in found:
-            try:
-                with Image.open(path) as photo:
-                    pixels = np.array(photo.convert("RGB"))
-            except (OSError, ValueError, Image.DecompressionBombError) as error:
-                raise ValueError(f"{path} cannot be read as a photo: {error}") from error
+        found = sorted(p for p in root.rglob("*") if is_probably_image(p) and p.is_file())
+        for path, pixels in zip(found, in_threads(read_pixels, found, doing="reading photos"), strict=True):
             if min(pixels.shape[:2]) >= least_side:
                 self.paths.append(path)
                 self.photos.append(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())
@@ -73,23 +89,94 @@ class SharpPhotos:
         return train, [self.photos[i] for i in sorted(held_out)]
 
 
-class RenderedCrops:
-    """Batches of rendered crops; each pool of crops is rendered from its own seed and used a few times.
+class CropStream(ABC, Generic[AnyCrops]):
+    """Batches of crops; each pool of crops is made from its own seed and used a few times.
 
-    Rendering on a CPU costs about as much as a training step, hence the reuse: every pass over a pool flips and
+    Making crops on a CPU costs about as much as a training step, hence the reuse: every pass over a pool flips and
     turns its crops anew. A position in the stream (`step`) alone decides a batch, so training resumes exactly.
+    Several processes take turns at the pools of one stream, so no two see the same crops. On a CUDA device the next
+    pool is made in a thread while the current one is used.
 
     Args:
-        photos: (3,H,W) uint8 sharp photos.
         size: side S of a crop in pixels.
-        margin: pixels rendered around a crop and cut off, so that its border holds blur from outside.
         batch: crops per step.
         pool: crops per pool; a multiple of `batch`.
         reuse: passes over a pool.
         seed: decides everything.
+        device: where crops are made and served.
+        process, num_processes: which of how many processes asks.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        batch: int,
+        pool: int,
+        reuse: int,
+        seed: int,
+        device: torch.device,
+        process: int = 0,
+        num_processes: int = 1,
+    ) -> None:
+        if pool % batch:
+            raise ValueError(f"pool must be a multiple of the batch size {batch}, got {pool}")
+        self.size, self.batch, self.pool, self.reuse = size, batch, pool, reuse
+        self.seed, self.device, self.process, self.num_processes = seed, device, process, num_processes
+        self.ahead = device.type == "cuda"  # on a CPU a thread would take from the step what it gives to the pool
+        self._number = -1
+        self._crops: AnyCrops | None = None
+        self._ahead: tuple[int, Future[AnyCrops]] | None = None
+        self._thread = ThreadPoolExecutor(1)  # starts nothing before it is given work
+
+    @abstractmethod
+    def make_pool(self, number: int) -> AnyCrops:
+        """Pool number `number`: uint8 blurred and sharp crops, and half-precision radii where known, on the device."""
+
+    @property
+    def steps_per_pool(self) -> int:
+        """Training steps served by one pool."""
+        return self.pool * self.reuse // self.batch
+
+    def at(self, step: int, *, side: int | None = None) -> AnyCrops:
+        """The batch of one step; `side` cuts a random window of that many pixels from each crop."""
+        turn, within = divmod(step, self.steps_per_pool)
+        number = turn * self.num_processes + self.process
+        lap, position = divmod(within * self.batch, self.pool)
+        chance = np.random.default_rng((self.seed, 2, number, lap))
+        order = chance.permutation(self.pool)[position : position + self.batch]
+        turns = chance.integers(0, 8, self.pool)[order]
+        crops = self._pool_of(number)
+        index = torch.from_numpy(order).to(crops.blurred.device)
+        batch = crops.each(lambda x: x[index])
+        if side is not None and side != self.size:
+            window = np.random.default_rng((self.seed, 3, number, within))
+            corners = window.integers(0, self.size - side + 1, (self.batch, 2))
+            batch = batch.each(partial(_windows, corners=corners, side=side))
+        return batch.floats().each(partial(_turned, turns=turns))
+
+    def _pool_of(self, number: int) -> AnyCrops:
+        if self._crops is None or number != self._number:
+            if self._ahead is not None and self._ahead[0] == number:
+                self._crops = self._ahead[1].result()
+            else:
+                self._crops = self.make_pool(number)
+            self._number, self._ahead = number, None
+            if self.ahead:
+                later = number + self.num_processes
+                self._ahead = later, self._thread.submit(self.make_pool, later)
+        return self._crops
+
+
+class RenderedCrops(CropStream[Batch]):
+    """Crops of sharp photos, defocused by the renderer.
+
+    Args:
+        photos: (3,H,W) uint8 sharp photos.
+        size, batch, pool, reuse, seed, device, process, num_processes: see `CropStream`.
+        margin: pixels rendered around a crop and cut off, so that its border holds blur from outside.
         defocus: the renderer's distribution.
         jpeg_chance: share of the blurred crops that are stored as JPEG of quality 60 to 97, as cameras do.
-        device: where crops are rendered and served.
     """
 
     def __init__(
@@ -105,34 +192,16 @@ class RenderedCrops:
         defocus: DefocusConfig,
         jpeg_chance: float = 0.0,
         device: torch.device,
+        process: int = 0,
+        num_processes: int = 1,
     ) -> None:
-        if pool % batch:
-            raise ValueError(f"pool must be a multiple of the batch size {batch}, got {pool}")
-        self.photos, self.size, self.margin, self.batch = photos, size, margin, batch
-        self.pool, self.reuse, self.seed = pool, reuse, seed
-        self.defocus, self.jpeg_chance, self.device = defocus, jpeg_chance, device
-        self._pool_number = -1
-        self._crops: Batch | None = None
+        super().__init__(
+            size=size, batch=batch, pool=pool, reuse=reuse, seed=seed, device=device,
+            process=process, num_processes=num_processes,
+        )  # fmt: skip
+        self.photos, self.margin, self.defocus, self.jpeg_chance = photos, margin, defocus, jpeg_chance
 
-    @property
-    def steps_per_pool(self) -> int:
-        """Training steps served by one pool."""
-        return self.pool * self.reuse // self.batch
-
-    def at(self, step: int) -> Batch:
-        """The batch of one step."""
-        number, within = divmod(step, self.steps_per_pool)
-        if number != self._pool_number:
-            self._crops = self.render_pool(number)
-            self._pool_number = number
-        assert self._crops is not None
-        lap, position = divmod(within * self.batch, self.pool)
-        chance = np.random.default_rng((self.seed, 2, number, lap))
-        order = chance.permutation(self.pool)[position : position + self.batch]
-        turns = chance.integers(0, 8, self.pool)[order]
-        return _turned(_select(self._crops, torch.from_numpy(order)), turns)
-
-    def render_pool(self, number: int) -> Batch:
+    def make_pool(self, number: int) -> Batch:
         """Pool number `number`: uint8 blurred and sharp crops and half-precision radii, on the device."""
         chance = np.random.default_rng((self.seed, 1, number))
         generator = torch.Generator().manual_seed(int(chance.integers(2**62)))
@@ -177,16 +246,13 @@ def _through_jpeg(crop: Tensor, quality: int) -> Tensor:
         return torch.from_numpy(np.array(stored)).permute(2, 0, 1).to(crop.device)
 
 
-def _select(crops: Batch, order: Tensor) -> Batch:
-    order = order.to(crops.blurred.device)
-    return Batch(crops.blurred[order].float() / 255, crops.sharp[order].float() / 255, crops.radius[order].float())
+def _windows(x: Tensor, *, corners: np.ndarray, side: int) -> Tensor:
+    """A square window of each image of (B,C,S,S), given the top left corners (B,2)."""
+    cuts = [p[:, top : top + side, left : left + side] for p, (top, left) in zip(x, corners.tolist(), strict=True)]
+    return torch.stack(cuts)
 
 
-def _turned(batch: Batch, turns: np.ndarray) -> Batch:
-    """Each crop turned by one of the eight symmetries of the square."""
-
-    def turn(x: Tensor) -> Tensor:
-        rows = [torch.rot90(p, int(t) % 4, (-2, -1)) for p, t in zip(x, turns, strict=True)]
-        return torch.stack([p.flip(-1) if t >= 4 else p for p, t in zip(rows, turns, strict=True)])
-
-    return Batch(turn(batch.blurred), turn(batch.sharp), turn(batch.radius))
+def _turned(x: Tensor, *, turns: np.ndarray) -> Tensor:
+    """Each image of (B,C,S,S) turned by one of the eight symmetries of the square."""
+    rows = [torch.rot90(p, int(t) % 4, (-2, -1)) for p, t in zip(x, turns, strict=True)]
+    return torch.stack([p.flip(-1) if t >= 4 else p for p, t in zip(rows, turns, strict=True)])

@@ -198,4 +198,7 @@ def _by_number(folder: Path, layout: str) -> dict[int, Path]:
 def _same_number(root: Path, left: str, blurred: Sequence[Path], right: str, sharp: Sequence[Path]) -> None:
     if len(blurred) != len(sharp):
         counts = f"{left}/ holds {len(blurred)} photos and {right}/ {len(sharp)}"
-        raise ValueError(f"{root}: {counts}; expected equal numbers")
+        stems = [{photo.stem for photo in side} for side in (blurred, sharp)]
+        alone = [p for p in (*blurred, *sharp) if not all(p.stem in side for side in stems)]
+        named = f", and {alone[0]} has no namesake" if alone else ""
+        raise ValueError(f"{root}: {counts}; expected equal numbers{named}")

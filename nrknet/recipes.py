@@ -42,8 +42,11 @@ class Recipe:
         restart: at each milestone go back to the best weights so far, with a new Adam.
         batch: crops per step.
         size: crop side in pixels; margin: rendered around it and cut off.
-        pool: crops rendered at a time; reuse: passes over them.
-        prefit_steps: steps that first fit the radius table and the atoms alone, with the true radius given.
+        patches: (share of the run, side of a random window of each crop from there on), in order; none: whole crops.
+            Small windows first make cheap steps while there is most to learn; validation is on whole crops.
+        pool: crops made at a time; reuse: passes over them. Short runs make no more than they use.
+        prefit_steps: steps that first fit the radius table and the atoms alone, with the true radius given; at most
+            half as many as the run's.
         train_atoms: go on training the atoms after pre-fitting.
         ema: decay of the averaged weights that are validated and exported; 0: the weights themselves.
         clip: largest gradient norm; inf: any.
@@ -62,6 +65,7 @@ class Recipe:
     batch: int = 4
     size: int = 256
     margin: int = 32
+    patches: tuple[tuple[float, int], ...] = ()
     pool: int = 96
     reuse: int = 3
     prefit_steps: int = 1200
@@ -72,6 +76,45 @@ class Recipe:
     save_every: float = 120.0
     defocus: DefocusConfig = field(default_factory=DefocusConfig)
     jpeg_chance: float = 0.25
+
+    def __post_init__(self) -> None:
+        shares = [share for share, _ in self.patches]
+        if shares != sorted(set(shares)) or not all(0 <= share < 1 for share in shares):
+            raise ValueError(f"patches must begin at increasing shares of the run from 0 to below 1, got {shares}")
+        if any(side > self.size for _, side in self.patches):
+            raise ValueError(f"patches must be no larger than the crops of {self.size} pixels, got {self.patches}")
+        if self.pool % self.batch:
+            raise ValueError(f"pool must be a multiple of the batch size {self.batch}, got {self.pool}")
+
+    def check_sides(self, multiple: int) -> None:
+        """Crops and windows must fit a network as they are: padding would enter the loss.
+
+        Args:
+            multiple: the network's `size_multiple`.
+
+        Raises:
+            ValueError: a side is no multiple of it, or less than two of it.
+        """
+        for side in (self.size, *(side for _, side in self.patches)):
+            if side % multiple or side < 2 * multiple:
+                raise ValueError(
+                    f"the recipe's crops of {side} pixels do not fit this network; expected a multiple of {multiple}, "
+                    f"at least {2 * multiple}"
+                )
+
+    def side_at(self, progress: float) -> int:
+        """The side of the crops of a step, `progress` being the share of the run that is done."""
+        return [self.size, *(side for share, side in self.patches if progress >= share)][-1]
+
+    def pool_for(self, steps: int | None) -> int:
+        """Crops per pool of a run of so many steps (None: until a time is over): no more than it uses."""
+        if steps is None:
+            return self.pool
+        return min(self.pool, self.batch * math.ceil(steps / self.reuse))
+
+    def prefit_for(self, steps: int | None) -> int:
+        """Pre-fitting steps of a run of so many steps (None: until a time is over)."""
+        return self.prefit_steps if steps is None else min(self.prefit_steps, math.ceil(steps / 2))
 
     def rate_at(self, step: int, progress: float) -> float:
         """The learning rate of a step, `progress` being the share of the run that is done."""
@@ -99,7 +142,10 @@ _AS_WRITTEN = Recipe(
 
 RECIPES: dict[str, Recipe] = {
     "default": Recipe(),
-    "gpu": Recipe(batch=32, size=320, pool=512, reuse=2, prefit_steps=1500, rate=1e-3, train_atoms=True),
+    "gpu": Recipe(
+        batch=32, size=320, patches=((0.0, 160), (0.3, 320)), pool=512, reuse=2, prefit_steps=1500, rate=1e-3,
+        train_atoms=True,
+    ),  # fmt: skip
     "paper": replace(_AS_WRITTEN, milestones=((0.5, 0.5), (0.75, 0.25))),
     "released": replace(
         _AS_WRITTEN,

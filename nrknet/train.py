@@ -1,35 +1,40 @@
-"""The training loop: steps, checkpoints that resume, validation, export."""
+"""The training loop: steps until the budget is spent, validation, checkpoints that resume, export."""
 
 import json
 import logging
 import math
-import os
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from nrknet._version import __version__
+from nrknet.checkpoint import CHECKPOINT_FILE, read_checkpoint, write_checkpoint
 from nrknet.config import NRKNetConfig, named_config
-from nrknet.data import Batch, RenderedCrops, SharpPhotos
-from nrknet.layers import RadiusHead
-from nrknet.losses import total_loss
-from nrknet.model import NRKNet
-from nrknet.prefit import prefit_table
+from nrknet.data import Crops, CropStream
+from nrknet.learner import Learner
+from nrknet.processes import Processes, join_processes
 from nrknet.recipes import RECIPES, Recipe
-from nrknet.weights import pick_device, save_model
+from nrknet.sources import AUTO, Source, open_source
+from nrknet.stopping import StopRequest, TrainingStopped
+from nrknet.tracking import Tracker
+from nrknet.validation import pictures, psnr, validate
+from nrknet.weights import save_model
 
 log = logging.getLogger(__name__)
 
+__all__ = ["Trainer", "TrainingStopped", "psnr", "train", "validate"]
 
-NUM_VALIDATION = 24
-SOFT_DB = 35.0
-"""Gains are averaged over crops whose input scores less; above it a crop is sharp but for noise."""
+OnStep = Callable[[dict[str, float]], None]
+LOG_EVERY = 50
+"""Steps between two records; the first and the last step are recorded too."""
+_KEPT = ("seconds", "best", "validated", "pool", "prefit_steps")
+"""What a checkpoint holds of a Trainer, beside its learner."""
 
 
 def train(
@@ -39,31 +44,38 @@ def train(
     preset: str = "lite",
     recipe: str = "default",
     variant: str | None = None,
+    dataset: str = AUTO,
     steps: int | None = None,
     minutes: float | None = None,
     device: str = "auto",
     seed: int = 0,
-    on_step: Callable[[dict[str, float]], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Path:
-    """Train a network on sharp photos defocused on the fly; resumes when `out` holds a checkpoint.
+    """Train a network on sharp photos defocused on the fly, or on pairs; resumes when `out` holds a checkpoint.
+
+    Under torchrun each process takes `recipe.batch` crops of its own per step and the gradients are averaged. Ctrl-C
+    and SIGTERM save a checkpoint after the current step. A run that goes on with a larger budget keeps the pools and
+    the pre-fitting that its first budget led to; rate, loss and windows follow the new one.
 
     Args:
-        data: folder of sharp photos.
-        out: run folder: checkpoint.pt, log.jsonl, and at the end model/ which `load_model` takes.
+        data: folder of sharp photos or of pairs.
+        out: run folder: run.json, log.jsonl, checkpoint.pt, and at the end model/ which `load_model` takes.
         preset, variant: which network, see PRESETS and VARIANTS.
         recipe: which of RECIPES.
+        dataset: how `data` is laid out, one of TRAINING_DATA; "auto" looks.
         steps: stop after so many steps in all, earlier sessions included; or
         minutes: stop after so many minutes of training in all.
         device: "auto", "cpu", "cuda" or "mps".
         seed: of weights, crops and rendering.
-        on_step: called with step, loss and progress after each step.
+        on_step: called with step, loss, gain, speed and progress after each step.
 
     Returns:
         The exported model's folder, out/model: averaged weights of the best validation.
 
     Raises:
-        ValueError: unknown names, no budget, unusable data, or a checkpoint of another network or recipe.
+        ValueError: unknown names, no budget, unusable data, or a checkpoint of another run.
         FloatingPointError: the loss stopped being finite.
+        TrainingStopped: Ctrl-C or SIGTERM; the checkpoint is saved.
     """
     budget = minutes if steps is None else steps
     if budget is None or (steps is not None and minutes is not None):
@@ -73,242 +85,207 @@ def train(
     if recipe not in RECIPES:
         raise ValueError(f"unknown recipe {recipe!r}; known: {', '.join(RECIPES)}")
     config = named_config(preset, variant=variant)
-    trainer = Trainer(config, RECIPES[recipe], Path(data), Path(out), pick_device(device), seed)
+    RECIPES[recipe].check_sides(config.size_multiple)
+    processes = join_processes(device)
+    source = open_source(Path(data), dataset, RECIPES[recipe], check=processes.is_main)
+    names = {"preset": preset if variant is None else None, "variant": variant, "recipe": recipe}
+    trainer = Trainer(config, RECIPES[recipe], source, Path(out), processes, seed, names=names)
+    log.info("training on %s, number of processes: %d", processes.device, processes.count)
     trainer.resume()
-    trainer.run(steps=steps, minutes=minutes, on_step=on_step)
+    try:
+        trainer.run(steps=steps, minutes=minutes, on_step=on_step)
+    except TrainingStopped:  # all stop together; after any other error the rest are not there to part from
+        processes.close()
+        raise
+    processes.close()
     return trainer.export()
 
 
 class Trainer:
-    """State of one run: network, averaged network, optimiser, position in the data."""
+    """One run: what learns, what it learns from, and where the run is.
+
+    Args:
+        config: the network's structure.
+        recipe: how it is trained.
+        source: what it is trained on.
+        out: run folder; made when missing.
+        processes: this process, alone or with others.
+        seed: of weights, crops and rendering.
+        names: of preset, variant and recipe, for the records.
+    """
 
     def __init__(
-        self, config: NRKNetConfig, recipe: Recipe, data: Path, out: Path, device: torch.device, seed: int
+        self,
+        config: NRKNetConfig,
+        recipe: Recipe,
+        source: Source,
+        out: Path,
+        processes: Processes,
+        seed: int,
+        *,
+        names: dict[str, str | None] | None = None,
     ) -> None:
-        self.recipe, self.out, self.device, self.seed = recipe, out, device, seed
-        photos = SharpPhotos(data, least_side=min(recipe.size, 64))
-        training, held_out = photos.split()
-        crops: dict[str, Any] = {
-            "size": recipe.size, "margin": recipe.margin, "defocus": recipe.defocus, "device": device,
-        }  # fmt: skip
-        self.crops = RenderedCrops(
-            training, batch=recipe.batch, pool=recipe.pool, reuse=recipe.reuse, seed=seed,
-            jpeg_chance=recipe.jpeg_chance, **crops,
-        )  # fmt: skip
-        # the validation set is the same for every seed, recipe budget and network of this crop size
-        count = min(NUM_VALIDATION, 4 * len(held_out))
-        self._held_out = RenderedCrops(held_out, batch=1, pool=count, reuse=1, seed=12345, **crops)
-        torch.manual_seed(seed)
-        self.model = NRKNet(config).to(device)
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
-        self.optimiser = torch.optim.Adam(self._parameters(), lr=recipe.rate)
-        self.step, self.seconds, self.best = 0, 0.0, -math.inf
+        self.recipe, self.source, self.out, self.processes, self.seed = recipe, source, out, processes, seed
+        self.names = names or {}
+        self.learner = Learner(config, recipe, processes, seed=seed, has_radius=source.has_radius)
+        self.seconds, self.best = 0.0, -math.inf
         self.validated = -1  # the step whose weights were validated last
-        self.milestones = 0  # of the recipe, that lie behind
+        # crops per pool and steps of pre-fitting; set by the first session's budget, and kept
+        self.pool: int | None = None
+        self.prefit_steps = 0
+        self._durations: deque[float] = deque(maxlen=LOG_EVERY)
         out.mkdir(parents=True, exist_ok=True)
 
-    def _parameters(self) -> list[nn.Parameter]:
-        """What training changes: the atoms only where the recipe goes on training them after pre-fitting."""
-        self.model.atoms.requires_grad_(self.recipe.train_atoms or not self._prefits)
-        return [p for p in self.model.parameters() if p.requires_grad]
+    @property
+    def step(self) -> int:
+        """Steps that are done, in this session and earlier ones."""
+        return self.learner.step
 
     @cached_property
-    def validation(self) -> Batch:
+    def crops(self) -> CropStream[Any]:
+        """The training crops."""
+        assert self.pool is not None
+        return self.source.stream(self.processes, pool=self.pool, seed=self.seed)
+
+    @cached_property
+    def validation(self) -> Crops:
         """Crops of the held-out photos."""
-        return self._held_out.render_pool(0)
+        return self.source.validation(self.processes.device)
 
-    @property
-    def _prefits(self) -> bool:
-        return isinstance(self.model.head, RadiusHead) and self.recipe.prefit_steps > 0
+    def run(self, *, steps: int | None, minutes: float | None, on_step: OnStep | None = None) -> None:
+        """Train until the budget is spent, validating and saving on the way; nothing when it is spent already.
 
-    @property
-    def _flip(self) -> bool:
-        return self.model.config.channel_order == "bgr"
-
-    def run(
-        self, *, steps: int | None, minutes: float | None, on_step: Callable[[dict[str, float]], None] | None = None
-    ) -> None:
-        """Train until the budget is spent, validating and saving on the way; nothing when it is spent already."""
+        Raises:
+            TrainingStopped: Ctrl-C or SIGTERM came; the checkpoint is saved.
+            FloatingPointError: the loss or the gradient is not finite; the last checkpoint is kept.
+        """
 
         def progress() -> float:
             return self.step / steps if steps else self.seconds / (60 * (minutes or 1))
 
-        if self.step == 0 and self._prefits:
-            prefit_table(self.model, self.crops, steps=self.recipe.prefit_steps, weights=self.recipe.loss)
-            self._parameters()
-            self.ema.module.load_state_dict(self.model.state_dict())
+        if progress() >= 1 and self.validated == self.step:
+            return
+        if self.pool is None:
+            self.pool = self.recipe.pool_for(steps)
+            self.prefit_steps = self.recipe.prefit_for(steps) if self.learner.prefits else 0
+        tracker = Tracker(self.out, step=self.step) if self.processes.is_main else None
+        if tracker is not None:
+            tracker.describe(self._facts(steps, minutes))
+        if self.step == 0:
+            self.learner.prefit(self.crops, self.prefit_steps)
+        self.learner.join()
+        with StopRequest() as stop:
+            self._train_until_spent(progress, stop, tracker, on_step)
+        if tracker is not None:
+            if self.validated != self.step:
+                self._validate_and_keep(tracker)
+            tracker.close()
+        self.learner.check_agreement()
+
+    def _train_until_spent(
+        self, progress: Callable[[], float], stop: StopRequest, tracker: Tracker | None, on_step: OnStep | None
+    ) -> None:
         saved = validated = last = time.monotonic()
-        self.model.train()
+        self.learner.model.train()
         while progress() < 1:
-            self._pass_milestones(progress())
-            batch = self.crops.at(self.step)
-            record = self._train_step(batch.to(self.device, flip_colours=self._flip), progress())
+            self.learner.pass_milestones(progress(), self.export())
+            batch = self.crops.at(self.step, side=self.recipe.side_at(progress()))
+            record = self.learner.train_step(batch, progress())
             now = time.monotonic()
-            self.seconds += now - last
+            self._durations.append(now - last)
+            self.seconds, stopped = self.processes.agree(self.seconds + now - last, bool(stop))
             last = now
+            record["crops_per_s"] = self._crops_per_second()
             if on_step is not None:
                 on_step({**record, "step": self.step, "progress": min(progress(), 1.0), "seconds": self.seconds})
-            if self.step % 50 == 0:
-                self._write_log({"step": self.step, "seconds": round(self.seconds, 1), **record})
-            if now - validated > self.recipe.validate_every:
-                self._validate_and_keep()
-                validated = saved = last = time.monotonic()
-            elif now - saved > self.recipe.save_every:
-                self.save()
-                saved = time.monotonic()
-        if self.validated != self.step:
-            self._validate_and_keep()
+            if tracker is not None:
+                if self.step == 1 or self.step % LOG_EVERY == 0 or progress() >= 1:
+                    tracker.steps(self.step, self.seconds, record)
+                if not stopped and now - validated > self.recipe.validate_every:
+                    self._validate_and_keep(tracker)
+                    validated = saved = last = time.monotonic()
+                elif stopped or now - saved > self.recipe.save_every:
+                    self.save()
+                    saved = time.monotonic()
+            if stopped:
+                where = self.out / CHECKPOINT_FILE
+                raise TrainingStopped(f"stopped after step {self.step}; the same command goes on from {where}")
 
-    def _pass_milestones(self, progress: float) -> None:
-        """At a milestone of a recipe that restarts, go on from the best weights so far with a new Adam."""
-        behind = self.recipe.milestone_at(progress)
-        if self.recipe.restart and behind > self.milestones:
-            if (self.out / "model").is_dir():
-                best = NRKNet.from_folder(self.out / "model").state_dict()
-                self.model.load_state_dict(best)
-                self.ema.module.load_state_dict(best)
-            self.optimiser = torch.optim.Adam(self._parameters(), lr=self.recipe.rate)
-        self.milestones = behind
+    def _crops_per_second(self) -> float:
+        crops = len(self._durations) * self.recipe.batch * self.processes.count
+        return round(crops / max(sum(self._durations), 1e-9), 2)
 
-    def _train_step(self, batch: Batch, progress: float) -> dict[str, float]:
-        recipe = self.recipe
-        rate = recipe.rate_at(self.step, progress)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        weights = recipe.loss_at(progress)
-        bf16 = self.device.type == "cuda"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            output = self.model(batch.blurred)
-        radii = self.model.head.radii if isinstance(self.model.head, RadiusHead) else None
-        loss, terms = total_loss(
-            output, batch.sharp, config=self.model.config, weights=weights, radius=batch.radius, radii=radii
-        )
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} at step {self.step}; the last checkpoint is kept")
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.optimiser.param_groups[0]["params"], recipe.clip)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(f"the gradient is {norm.item()} at step {self.step}; the last checkpoint is kept")
-        self.optimiser.step()
-        self.step += 1
-        self.ema.update_parameters(self.model)
-        with torch.no_grad():
-            start = psnr(batch.blurred, batch.sharp)
-            gains = (psnr(output.image, batch.sharp) - start)[start < SOFT_DB]
-        gain = gains.mean() if len(gains) else 0.0
-        record = {"loss": loss.detach(), "gain_db": gain, "gradient": norm, **terms}
-        return {"rate": rate, **{name: round(float(value), 6) for name, value in record.items()}}
-
-    def _write_log(self, record: dict[str, Any]) -> None:
-        with open(self.out / "log.jsonl", "a") as file:
-            file.write(json.dumps(record) + "\n")
-
-    def _validate_and_keep(self) -> None:
+    def _validate_and_keep(self, tracker: Tracker) -> None:
         """Validate the averaged weights; export them when they are the best so far; save."""
-        averaged = cast(NRKNet, self.ema.module)
+        averaged = self.learner.averaged
         scores = validate(averaged, self.validation)
         log.info("step %d, %.0f s: %s", self.step, self.seconds, scores)
-        self._write_log({"step": self.step, "seconds": round(self.seconds, 1), "validation": scores})
+        tracker.scores(self.step, self.seconds, scores, pictures(averaged, self.validation))
         if scores["gain_db"] > self.best:
             self.best = scores["gain_db"]
-            note = {"step": self.step, "seconds": round(self.seconds), "validation": scores}
-            save_model(averaged, self.out / "model", training=note)
+            note = {"step": self.step, "seconds": round(self.seconds), "validation": scores, **self._origin()}
+            save_model(averaged, self.export(), training=note)
         self.validated = self.step
         self.save()
 
-    def save(self) -> None:
-        """Write checkpoint.pt atomically."""
-        state = {
-            "config": self.model.config.to_dict(),
-            "recipe": json.dumps(asdict(self.recipe), sort_keys=True),
-            "model": self.model.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "position": {
-                "step": self.step,
-                "seconds": self.seconds,
-                "best": self.best,
-                "validated": self.validated,
-                "milestones": self.milestones,
-                "seed": self.seed,
-            },
+    def _origin(self) -> dict[str, Any]:
+        """How the weights come about, to be kept beside them."""
+        return {
+            "names": self.names,
+            "data": self.source.summary(),
+            "crops": {"per_step": self.recipe.batch * self.processes.count, "side": self.recipe.size},
+            "device": self.processes.device.type,
+            "processes": self.processes.count,
+            "seed": self.seed,
         }
-        part = self.out / "checkpoint.pt.part"
-        torch.save(state, part)
-        os.replace(part, self.out / "checkpoint.pt")
+
+    def _facts(self, steps: int | None, minutes: float | None) -> dict[str, Any]:
+        """Every choice of the run."""
+        return {
+            **self._origin(),
+            "budget": {"steps": steps, "minutes": minutes},
+            "pool": self.pool,
+            "prefit_steps": self.prefit_steps,
+            "precision": "bfloat16 autocast" if self.processes.device.type == "cuda" else "float32",
+            "versions": {"nrknet": __version__, "torch": torch.__version__},
+            "config": self.learner.model.config.to_dict(),
+            "recipe": asdict(self.recipe),
+        }
+
+    def _identity(self) -> dict[str, str]:
+        """What must be the same in all sessions of a run."""
+        values = {
+            "network": self.learner.model.config.to_dict(),
+            "recipe": asdict(self.recipe),
+            "seed": self.seed,
+            "data set": self.source.summary(),
+            "number of processes": self.processes.count,
+        }
+        return {name: json.dumps(value, sort_keys=True) for name, value in values.items()}
+
+    def save(self) -> None:
+        """Write checkpoint.pt."""
+        run = {name: getattr(self, name) for name in _KEPT}
+        write_checkpoint(self.out, {"identity": self._identity(), "run": run, **self.learner.state()})
 
     def resume(self) -> bool:
         """Go on from checkpoint.pt where there is one.
 
         Raises:
-            ValueError: the checkpoint belongs to another network, recipe or seed.
+            ValueError: the checkpoint cannot be read, or belongs to another run.
         """
-        path = self.out / "checkpoint.pt"
-        if not path.exists():
+        state = read_checkpoint(self.out)
+        if state is None:
             return False
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        ours = json.dumps(asdict(self.recipe), sort_keys=True)
-        same = state["config"] == self.model.config.to_dict() and state["recipe"] == ours
-        if not same or state["position"]["seed"] != self.seed:
-            raise ValueError(f"{path} was trained with another network, recipe or seed; choose an empty --out folder")
-        self.model.load_state_dict(state["model"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        position = state["position"]
-        self.step, self.seconds, self.best = position["step"], position["seconds"], position["best"]
-        self.validated, self.milestones = position["validated"], position["milestones"]
+        different = [name for name, value in self._identity().items() if state["identity"].get(name) != value]
+        if different:
+            path = self.out / CHECKPOINT_FILE
+            raise ValueError(f"{path} is of a run with another {', '.join(different)}; choose an empty --out folder")
+        self.learner.load(state)
+        for name in _KEPT:
+            setattr(self, name, state["run"][name])
         return True
 
     def export(self) -> Path:
         """The folder of the best averaged weights."""
         return self.out / "model"
-
-
-def psnr(image: Tensor, sharp: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of each image of a batch after clipping to [0,1]: (B,)."""
-    error = (image.clamp(0, 1) - sharp).square().flatten(1).mean(dim=1)
-    return -10 * error.clamp(min=1e-10).log10()
-
-
-@torch.no_grad()
-def validate(model: NRKNet, crops: Batch) -> dict[str, float]:
-    """Mean PSNR, gain over the input, and error of the radius map on rendered crops.
-
-    Args:
-        model: put into evaluation mode and back.
-        crops: uint8 pool of `RenderedCrops.render_pool`.
-
-    Returns:
-        psnr of the output over all crops; gain_db over crops whose input scores under 35 dB (over all where none
-        does); sharp_db: PSNR of the output on the other crops, where there are any; with a radius head also
-        radius_error px and radius_correlation, the latter where both maps vary.
-    """
-    training = model.training
-    model.eval()
-    flip = model.config.channel_order == "bgr"
-    before, after, radii, truths = [], [], [], []
-    for i in range(len(crops.blurred)):
-        one = slice(i, i + 1)
-        blurred, sharp = crops.blurred[one].float() / 255, crops.sharp[one].float() / 255
-        output = model(blurred.flip(1) if flip else blurred)
-        image = output.image.flip(1) if flip else output.image
-        before.append(psnr(blurred, sharp))
-        after.append(psnr(image, sharp))
-        radius = output.scales[-1].radius
-        if radius is not None:
-            radii.append(radius.flatten())
-            truths.append(crops.radius[one].float().flatten())
-    model.train(training)
-    start, end = torch.cat(before), torch.cat(after)
-    soft = start < SOFT_DB
-    scores = {"psnr": end.mean(), "gain_db": (end - start)[soft if bool(soft.any()) else ~soft].mean()}
-    if not bool(soft.all()):
-        scores["sharp_db"] = end[~soft].mean()
-    if radii:
-        found, truth = torch.cat(radii), torch.cat(truths)
-        scores["radius_error"] = (found - truth).abs().mean()
-        if found.std() > 0 and truth.std() > 0:
-            scores["radius_correlation"] = torch.corrcoef(torch.stack([found, truth]))[0, 1]
-    return {name: round(float(value), 4) for name, value in scores.items()}

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nrknet.data import VALIDATION_EVERY, Batch, RenderedCrops, SharpPhotos
+from nrknet.data import VALIDATION_EVERY, Crops, RenderedCrops, SharpPhotos
 from nrknet.defocus import DefocusConfig
 
 SHARP = DefocusConfig(
@@ -38,7 +38,7 @@ def crops(sources: list[Tensor] | None = None, **options: Any) -> RenderedCrops:
     return RenderedCrops(photos() if sources is None else sources, **settings)
 
 
-def same(one: Batch, other: Batch) -> bool:
+def same(one: Crops, other: Crops) -> bool:
     return all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("blurred", "sharp", "radius"))
 
 
@@ -74,7 +74,7 @@ def test_photos_held_out_for_validation_are_never_in_training(tmp_path: Path, co
 def test_crops_show_the_photos_they_are_given_and_no_others() -> None:
     flat = [torch.full((3, 48, 48), level, dtype=torch.uint8) for level in (40, 120, 200)]
     source = crops(flat[1:], defocus=SHARP, pool=16)
-    levels = source.render_pool(0).sharp.unique().tolist()
+    levels = source.make_pool(0).sharp.unique().tolist()
     assert levels == [120, 200]
 
 
@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
     for name, content in (("b.png", b"no photo"), ("b.png", good[: len(good) // 2]), ("b.png", b""), ("b.bmp", huge)):
         bad = tmp_path / name
         bad.write_bytes(content)
-        with pytest.raises(ValueError, match="cannot be read as a photo") as caught:
+        with pytest.raises(ValueError, match="Cannot read") as caught:
             SharpPhotos(tmp_path, least_side=16)
         assert str(bad) in str(caught.value) and "\n" not in str(caught.value)
         bad.unlink()
@@ -143,7 +143,7 @@ def test_rendering_leaves_the_global_generators_alone() -> None:
 def test_every_pass_over_a_pool_shows_each_crop_once() -> None:
     source = crops(pool=6, batch=2, reuse=2)
     assert source.steps_per_pool == 6
-    pool = sorted(round(float(c.float().mean()) / 255, 4) for c in source.render_pool(0).sharp)
+    pool = sorted(round(float(c.float().mean()) / 255, 4) for c in source.make_pool(0).sharp)
     for lap in (range(0, 3), range(3, 6)):
         seen = sorted(round(float(c.mean()), 4) for step in lap for c in source.at(step).sharp)
         assert seen == pytest.approx(pool, abs=2e-4)
@@ -181,3 +181,42 @@ def test_colours_are_swapped_for_networks_that_expect_bgr() -> None:
     assert torch.equal(swapped.blurred, batch.blurred.flip(1)) and torch.equal(swapped.sharp, batch.sharp.flip(1))
     assert torch.equal(swapped.radius, batch.radius)
     assert same(batch.to("cpu"), batch)
+
+
+def test_a_window_is_part_of_the_step_s_crop_and_the_step_alone_decides_where() -> None:
+    # turned after it is cut, a window of an untouched crop is found in one of the crop's eight turns
+    source = crops(pool=4, reuse=2)
+    corners = set()
+    for step in range(source.steps_per_pool):
+        whole, part = source.at(step), source.at(step, side=12)
+        assert part.blurred.shape == (2, 3, 12, 12) and part.radius.shape == (2, 1, 12, 12)
+        assert same(part, crops(pool=4, reuse=2).at(step, side=12))
+        for crop in range(2):
+            windows = whole.sharp[crop].unfold(1, 12, 1).unfold(2, 12, 1)
+            hits = (windows == part.sharp[crop][:, None, None]).all(-1).all(-1).all(0).nonzero().tolist()
+            assert len(hits) == 1
+            top, left = hits[0]
+            assert torch.equal(whole.blurred[crop, :, top : top + 12, left : left + 12], part.blurred[crop])
+            assert torch.equal(whole.radius[crop, :, top : top + 12, left : left + 12], part.radius[crop])
+            corners.add((top, left))
+    assert len(corners) > 4
+    assert same(source.at(1, side=32), source.at(1))
+
+
+def test_several_processes_share_the_pools_of_one_stream_among_them() -> None:
+    alone = crops(pool=4, reuse=1)
+    ours = [crops(pool=4, reuse=1, process=index, num_processes=3) for index in range(3)]
+    for turn in range(2):
+        for index, stream in enumerate(ours):
+            for within in range(2):
+                assert same(stream.at(2 * turn + within), alone.at(2 * (3 * turn + index) + within))
+
+
+def test_a_pool_made_ahead_in_a_thread_is_the_pool_that_would_have_been_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [crops().at(step) for step in range(12)]
+    source, made = crops(), []
+    monkeypatch.setattr(source, "make_pool", lambda n, make=source.make_pool: made.append(n) or make(n))
+    source.ahead = True
+    assert all(same(source.at(step), expected[step]) for step in range(12))
+    source._thread.shutdown()
+    assert made == [0, 1, 2, 3]

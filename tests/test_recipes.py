@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from PIL import Image
 from skimage import data
 
 from nrknet.config import PRESETS, NRKNetConfig
+from nrknet.processes import Processes
 from nrknet.recipes import RECIPES, Recipe, SSIMPhases
+from nrknet.sources import SharpSource
 from nrknet.train import Trainer, train
 from nrknet.weights import load_model
 
@@ -28,7 +31,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def small(recipe: Recipe) -> Recipe:
     """The recipe on crops that render in no time."""
-    return replace(recipe, batch=2, size=64, margin=8, pool=4, prefit_steps=min(recipe.prefit_steps, 3), save_every=0.0)
+    patches = tuple((share, 64) for share, _ in recipe.patches)
+    return replace(
+        recipe, batch=2, size=64, margin=8, patches=patches, pool=4, prefit_steps=min(recipe.prefit_steps, 3),
+        save_every=0.0,
+    )  # fmt: skip
+
+
+def trainer_of(recipe: Recipe, photos: Path, out: Path) -> Trainer:
+    return Trainer(TINY, recipe, SharpSource(photos, recipe), out, Processes(torch.device("cpu")), seed=0)
 
 
 @pytest.mark.parametrize(("epoch", "factor"), [(0, 1), (1999, 1), (2000, 0.5), (2999, 0.5), (3000, 0.25), (3999, 0.25)])
@@ -83,27 +94,74 @@ def test_every_recipe_trains_and_leaves_a_network(
 
 def test_a_restart_goes_on_from_the_best_weights_with_a_new_adam(photos: Path, tmp_path: Path) -> None:
     recipe = replace(small(RECIPES["released"]), milestones=((0.5, 0.5),), ssim_phases=SSIMPhases(0.9, 1.0, 0.1))
-    trainer = Trainer(TINY, recipe, photos, tmp_path, torch.device("cpu"), seed=0)
+    trainer = trainer_of(recipe, photos, tmp_path)
     trainer.run(steps=8, minutes=None)
     kept = load_model(tmp_path / "model", device="cpu").state_dict()
-    again = Trainer(TINY, recipe, photos, tmp_path, torch.device("cpu"), seed=0)
-    assert again.resume() and again.milestones == 1
+    resumed = trainer_of(recipe, photos, tmp_path)
+    assert resumed.resume()
+    again, best = resumed.learner, tmp_path / "model"
+    assert again.milestones == 1
     again.milestones = 0
-    again._pass_milestones(0.4)
+    again.pass_milestones(0.4, best)
     assert again.optimiser.state, "nothing happens before the milestone"
-    again._pass_milestones(0.6)
+    again.pass_milestones(0.6, best)
     assert not again.optimiser.state and again.milestones == 1
-    for model in (again.model, again.ema.module):
+    for model in (again.model, again.averaged):
         assert all(torch.equal(value, kept[key]) for key, value in model.state_dict().items())
     with torch.no_grad():
         next(again.model.parameters()).add_(1)
-    again._pass_milestones(0.7)
+    again.pass_milestones(0.7, best)
     assert not torch.equal(next(again.model.parameters()), kept[next(iter(kept))]), "once for each milestone"
 
 
 def test_an_average_of_decay_zero_is_the_network_itself(photos: Path, tmp_path: Path) -> None:
-    trainer = Trainer(TINY, small(RECIPES["paper"]), photos, tmp_path, torch.device("cpu"), seed=0)
+    trainer = trainer_of(small(RECIPES["paper"]), photos, tmp_path)
     trainer.run(steps=2, minutes=None)
-    averaged = trainer.ema.module.state_dict()
-    for key, value in trainer.model.state_dict().items():
+    averaged = trainer.learner.averaged.state_dict()
+    for key, value in trainer.learner.model.state_dict().items():
         torch.testing.assert_close(averaged[key], value)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_recipe_fits_every_preset(name: str, preset: str) -> None:
+    RECIPES[name].check_sides(PRESETS[preset].size_multiple)
+
+
+def test_patches_grow_at_their_shares_of_the_run() -> None:
+    recipe = Recipe(size=256, patches=((0.0, 64), (0.25, 128), (0.5, 256)))
+    assert [recipe.side_at(progress) for progress in (0, 0.24, 0.25, 0.49, 0.5, 1)] == [64, 64, 128, 128, 256, 256]
+    late = Recipe(size=256, patches=((0.5, 128),))
+    assert (late.side_at(0.4), late.side_at(0.5)) == (256, 128)
+    assert {Recipe(size=256).side_at(progress) for progress in (0, 0.5, 1)} == {256}
+    assert RECIPES["default"].patches == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"patches": ((0.5, 64), (0.2, 128))}, "increasing shares"),
+        ({"patches": ((0.0, 64), (0.0, 128))}, "increasing shares"),
+        ({"patches": ((1.0, 64),)}, "below 1"),
+        ({"patches": ((0.0, 288),)}, "no larger than the crops of 256 pixels"),
+        ({"pool": 95}, "multiple of the batch size 4, got 95"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Recipe(**options)
+
+
+@pytest.mark.parametrize(("size", "side"), [(250, 64), (256, 48), (256, 32)])
+def test_crops_that_a_network_would_pad_are_refused(size: int, side: int) -> None:
+    with pytest.raises(ValueError, match="do not fit this network; expected a multiple of 32, at least 64"):
+        Recipe(size=size, patches=((0.0, side),)).check_sides(32)
+
+
+@pytest.mark.parametrize(("steps", "pool"), [(1, 4), (3, 4), (4, 8), (20, 28), (71, 96), (72, 96), (5000, 96)])
+def test_a_short_run_makes_no_more_crops_than_it_uses(steps: int, pool: int) -> None:
+    recipe = Recipe(batch=4, pool=96, reuse=3, prefit_steps=1200)
+    assert recipe.pool_for(steps) == pool
+    assert pool == 96 or recipe.batch * steps <= pool * recipe.reuse
+    assert recipe.prefit_for(steps) == min(1200, (steps + 1) // 2)
+    assert (recipe.pool_for(None), recipe.prefit_for(None)) == (96, 1200)

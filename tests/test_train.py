@@ -1,7 +1,14 @@
 """Training runs, resumes as if never interrupted, and refuses what it cannot do."""
 
+import dataclasses
 import json
 import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,18 +16,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from skimage import data
 from torch import Tensor
 
+from nrknet import cli, learner
 from nrknet import train as train_module
 from nrknet.basis import coefficient_basis
 from nrknet.config import PRESETS, NRKNetConfig
-from nrknet.data import Batch, RenderedCrops
+from nrknet.data import RenderedCrops
 from nrknet.defocus import DefocusConfig
 from nrknet.losses import LossConfig
 from nrknet.model import NRKNet
-from nrknet.train import prefit_table, psnr, train, validate
+from nrknet.prefit import prefit_table
+from nrknet.recipes import RECIPES
+from nrknet.train import TrainingStopped, train
 from nrknet.weights import load_model
 
 STEPS = 6
@@ -105,7 +115,7 @@ def test_a_short_run_leaves_a_model_a_log_and_a_checkpoint(photos: Path, tmp_pat
     assert [r["step"] for r in records] == list(range(1, STEPS + 1))
     assert [r["progress"] for r in records] == pytest.approx([i / STEPS for i in range(1, STEPS + 1)])
     assert all(math.isfinite(value) for r in records for value in r.values())
-    assert checkpoint(tmp_path / "run")["position"]["step"] == STEPS
+    assert checkpoint(tmp_path / "run")["progress"]["step"] == STEPS
     scores = log_lines(tmp_path / "run")[-1]["validation"]
     assert {"psnr", "gain_db"} <= scores.keys() and all(math.isfinite(value) for value in scores.values())
     assert json.loads((folder / "training.json").read_text())["validation"] == scores
@@ -161,7 +171,7 @@ def test_a_finished_run_returns_at_once_and_changes_nothing(
 ) -> None:
     folder = run(photos, tmp_path)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    monkeypatch.setattr(RenderedCrops, "render_pool", lambda *_: pytest.fail("nothing is to be rendered"))
+    monkeypatch.setattr(RenderedCrops, "make_pool", lambda *_: pytest.fail("nothing is to be rendered"))
     assert run(photos, tmp_path, on_step=lambda _: pytest.fail("no step is left")) == folder
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
@@ -179,26 +189,56 @@ def test_a_run_killed_in_its_last_validation_validates_and_exports(
 
 def test_a_larger_budget_goes_on_and_keeps_the_best(photos: Path, tmp_path: Path) -> None:
     run(photos, tmp_path, steps=2)
-    best = checkpoint(tmp_path)["position"]["best"]
+    best = checkpoint(tmp_path)["run"]["best"]
     steps: list[float] = []
     run(photos, tmp_path, steps=4, on_step=lambda record: steps.append(record["step"]))
     assert steps == [3, 4]
-    scores = [line["validation"]["gain_db"] for line in log_lines(tmp_path)]
-    assert checkpoint(tmp_path)["position"]["best"] == max(scores) >= best
+    scores = [line["validation"]["gain_db"] for line in log_lines(tmp_path) if "validation" in line]
+    assert checkpoint(tmp_path)["run"]["best"] == max(scores) >= best
     kept = json.loads((tmp_path / "model" / "training.json").read_text())
     assert kept["validation"]["gain_db"] == max(scores)
 
 
-@pytest.mark.parametrize("change", [{"preset": "tiny radius"}, {"seed": 1}, {"recipe": "default"}])
-def test_a_checkpoint_of_another_network_seed_or_recipe_is_refused(
-    photos: Path, tmp_path: Path, change: dict[str, Any]
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"preset": "tiny radius"}, "another network; choose"),
+        ({"seed": 1}, "another seed; choose"),
+        ({"recipe": "default"}, "another recipe; choose"),
+        ({"preset": "tiny radius", "seed": 1}, "another network, seed; choose"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(
+    photos: Path, tmp_path: Path, change: dict[str, Any], named: str
 ) -> None:
     run(photos, tmp_path, steps=1)
     before = (tmp_path / "checkpoint.pt").read_bytes()
-    with pytest.raises(ValueError, match="another network, recipe or seed; choose an empty --out folder") as caught:
+    with pytest.raises(ValueError, match=f"{named} an empty --out folder") as caught:
         run(photos, tmp_path, **change)
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_checkpoint_on_other_photos_is_refused(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "run", steps=1)
+    more = tmp_path / "more"
+    shutil.copytree(photos, more)
+    shutil.copy(photos / "coffee.png", more / "again.png")
+    with pytest.raises(ValueError, match="another data set; choose an empty --out folder"):
+        run(more, tmp_path / "run", steps=2)
+
+
+def test_a_longer_budget_keeps_the_pools_of_the_run_s_beginning(photos: Path, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(RECIPES["smoke"], pool=8)
+    RECIPES["small"] = recipe
+    try:
+        run(photos, tmp_path, recipe="small", steps=2)
+        assert checkpoint(tmp_path)["run"]["pool"] == 2
+        run(photos, tmp_path, recipe="small", steps=3)
+        assert checkpoint(tmp_path)["run"]["pool"] == 2 and recipe.pool_for(3) == 4
+        assert json.loads((tmp_path / "run.json").read_text())["pool"] == 2
+    finally:
+        del RECIPES["small"]
 
 
 # --------------------------------------------------------------------------------------------------------------- errors
@@ -230,7 +270,7 @@ def test_wrong_options_are_refused_before_anything_is_written(
 def test_a_loss_or_gradient_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    sound, calls = train_module.total_loss, []
+    sound, calls = learner.total_loss, []
 
     def spoilt(*args: Any, **options: Any) -> tuple[Tensor, dict[str, Tensor]]:
         loss, terms = sound(*args, **options)
@@ -243,25 +283,168 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_the_run_and_keeps_the_last_
         return loss, terms
 
     with monkeypatch.context() as patched:
-        patched.setattr(train_module, "total_loss", spoilt)
+        patched.setattr(learner, "total_loss", spoilt)
         with pytest.raises(FloatingPointError, match=f"the {where} is .* at step 3; the last checkpoint is kept"):
             run(photos, tmp_path / "run")
     state = checkpoint(tmp_path / "run")
-    assert state["position"]["step"] == 3
+    assert state["progress"]["step"] == 3
     assert all(bool(v.isfinite().all()) for v in state["model"].values())
     run(photos, tmp_path / "whole")
     run(photos, tmp_path / "run")
     assert_equal(checkpoint(tmp_path / "run"), checkpoint(tmp_path / "whole"))
 
 
-# --------------------------------------------------------------------------------------------------- prefit, validation
+# -------------------------------------------------------------------------------------------------------------- signals
 
 
-def flat_batch(blurred: float, sharp: float, count: int = 3) -> Batch:
-    """A pool of flat uint8 crops."""
-    shape = (count, 3, 32, 32)
-    levels = (torch.full(shape, round(255 * value), dtype=torch.uint8) for value in (blurred, sharp))
-    return Batch(*levels, torch.zeros(count, 1, 32, 32).half())
+def child(*arguments: str | Path) -> list[str]:
+    """A process that trains the tiny network from the command line, on one thread, listening to signals."""
+    code = (
+        "import signal, sys, torch; torch.set_num_threads(1); "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from nrknet.config import PRESETS, NRKNetConfig; "
+        f"PRESETS['tiny radius'] = NRKNetConfig(**{TINY | TINY_RADIUS!r}); "
+        "import nrknet.cli as cli; sys.exit(cli.main(sys.argv[1:]))"
+    )
+    return [sys.executable, "-c", code, *map(str, arguments)]
+
+
+def start(photos: Path, out: Path, steps: int) -> "subprocess.Popen[str]":
+    arguments = ["train", "--data", photos, "--out", out, "--preset", "tiny radius", "--recipe", "smoke"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        child(*arguments, "--device", "cpu", "--steps", str(steps)), env=environment, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for_checkpoint(out: Path, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 240
+    while not (out / "checkpoint.pt").exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+
+
+def test_a_killed_process_leaves_a_checkpoint_from_which_the_run_ends_as_if_nothing_had_been(
+    photos: Path, tmp_path: Path
+) -> None:
+    steps = 60
+    with start(photos, tmp_path / "parts", steps) as process:
+        wait_for_checkpoint(tmp_path / "parts", process)
+        process.kill()
+        process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert 0 < checkpoint(tmp_path / "parts")["progress"]["step"] < steps
+    for name in ("parts", "whole"):
+        run(photos, tmp_path / name, preset="tiny radius", steps=steps)
+    assert_equal(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
+    recorded = [line["step"] for line in log_lines(tmp_path / "parts")]
+    assert recorded == [line["step"] for line in log_lines(tmp_path / "whole")] == [1, 50, 60, 60]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_run_that_is_told_to_stop_saves_a_checkpoint_and_says_so(
+    photos: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    with start(photos, tmp_path, 100_000) as process:
+        wait_for_checkpoint(tmp_path, process)
+        process.send_signal(number)
+        out, error = process.communicate(timeout=120)
+    assert process.returncode == 130, error
+    step = checkpoint(tmp_path)["progress"]["step"]
+    last = f"nrknet: stopped after step {step}; the same command goes on from {tmp_path / 'checkpoint.pt'}"
+    assert error.splitlines()[-1] == last and "Traceback" not in error and out == ""
+
+
+def test_a_stop_between_two_steps_saves_the_step_that_was_done(photos: Path, tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    def interrupt(record: dict[str, float]) -> None:
+        if record["step"] == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(TrainingStopped, match="stopped after step 3"):
+        run(photos, tmp_path / "parts", on_step=interrupt)
+    assert checkpoint(tmp_path / "parts")["progress"]["step"] == 3
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    for name in ("parts", "whole"):
+        run(photos, tmp_path / name)
+    assert_equal(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
+
+
+# ------------------------------------------------------------------------------------------------------- pairs, patches
+
+
+@pytest.fixture(scope="module")
+def pairs(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pairs")
+    for part, blur in (("source", 2), ("target", 0)):
+        (folder / part).mkdir()
+        for photo in sorted(photos.iterdir()):
+            with Image.open(photo) as image:
+                image.filter(ImageFilter.GaussianBlur(blur)).save(folder / part / photo.name)
+    return folder
+
+
+def test_pairs_train_a_network_without_the_radius_s_part_of_the_loss_and_resume_exactly(
+    pairs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        run(pairs, tmp_path / "whole", preset="tiny radius")
+    assert "no pre-fitting of the radius table" in caplog.text
+    assert all("radius" not in line for line in log_lines(tmp_path / "whole"))
+    scores = log_lines(tmp_path / "whole")[-1]["validation"]
+    assert {"psnr", "gain_db"} <= scores.keys() and not {"radius_error", "radius_correlation"} & scores.keys()
+    with pytest.raises(KeyboardInterrupt):
+        run(pairs, tmp_path / "parts", preset="tiny radius", on_step=stop_at(3))
+    run(pairs, tmp_path / "parts", preset="tiny radius")
+    assert_equal(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
+    facts = json.loads((tmp_path / "whole" / "run.json").read_text())
+    assert facts["data"] == {"dataset": "pairs", "pairs": 2, "validation_pairs": 1} and facts["prefit_steps"] == 0
+
+
+def test_windows_grow_on_the_way_and_validation_stays_at_full_size(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = dataclasses.replace(RECIPES["smoke"], patches=((0.0, 32), (0.5, 64)))
+    monkeypatch.setitem(RECIPES, "growing", recipe)
+    sides, validated = [], []
+    step, score = learner.Learner.train_step, train_module.validate
+    monkeypatch.setattr(
+        learner.Learner, "train_step", lambda *args: sides.append(args[1].sharp.shape[-1]) or step(*args)
+    )
+    monkeypatch.setattr(
+        train_module, "validate", lambda *args: validated.append(args[1].sharp.shape[-1]) or score(*args)
+    )
+    run(photos, tmp_path / "whole", recipe="growing")
+    assert sides == [32, 32, 32, 64, 64, 64] and validated == [64]
+    with pytest.raises(KeyboardInterrupt):
+        run(photos, tmp_path / "parts", recipe="growing", on_step=stop_at(4))
+    run(photos, tmp_path / "parts", recipe="growing")
+    assert_equal(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
+
+
+def test_windows_that_do_not_fit_the_network_are_refused_before_anything_is_written(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = dataclasses.replace(RECIPES["smoke"], patches=((0.0, 40),))
+    monkeypatch.setitem(RECIPES, "odd", recipe)
+    with pytest.raises(ValueError, match="crops of 40 pixels do not fit this network"):
+        run(photos, tmp_path / "run", recipe="odd", preset="lite")
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_choice_is_on_record(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path, preset="tiny radius", seed=7, steps=2)
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert facts["names"] == {"preset": "tiny radius", "variant": None, "recipe": "smoke"}
+    assert facts["data"] == {"dataset": "sharp", "photos": 2, "validation_photos": 1}
+    assert (facts["seed"], facts["device"], facts["processes"]) == (7, "cpu", 1)
+    assert facts["budget"] == {"steps": 2, "minutes": None} and (facts["pool"], facts["prefit_steps"]) == (2, 1)
+    assert NRKNetConfig.from_dict(facts["config"]) == PRESETS["tiny radius"]
+    assert facts["recipe"]["batch"] == RECIPES["smoke"].batch and facts["versions"]["torch"] == torch.__version__
+
+
+# --------------------------------------------------------------------------------------------------------------- prefit
 
 
 @pytest.mark.parametrize("count", [2, None])
@@ -282,40 +465,3 @@ def test_prefitting_changes_atoms_basis_and_table_and_leaves_radius_zero_the_ide
         coefficients = model.head.lookup(torch.zeros(1, 1, 5, 6), scale)
         assert torch.equal(coefficients[:, 0], torch.ones(1, 5, 6)) and not coefficients[:, 1:].any()
         assert model.head.lookup(torch.full((1, 1, 5, 6), 2.0), scale)[:, 1:].any()
-
-
-def test_validation_of_the_identity_gains_nothing_and_leaves_the_network_as_it_was() -> None:
-    model = NRKNet(NRKNetConfig(**TINY, **TINY_RADIUS)).train()
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    scores = validate(model, flat_batch(0.5, 0.6))
-    assert scores["psnr"] == pytest.approx(20, abs=0.3) and scores["gain_db"] == pytest.approx(0, abs=1e-3)
-    assert model.training
-    assert_equal(dict(model.state_dict()), before)
-
-
-@pytest.mark.parametrize("sharp", [0.5, 0.6], ids=["all sharp", "none sharp"])
-@pytest.mark.parametrize("head", [{}, TINY_RADIUS], ids=["gated", "radius"])
-def test_validation_scores_are_numbers_whatever_the_crops(head: dict[str, Any], sharp: float) -> None:
-    scores = validate(NRKNet(NRKNetConfig(**TINY, **head)), flat_batch(0.5, sharp))
-    assert all(math.isfinite(value) for value in scores.values())
-    assert ("sharp_db" in scores) == (sharp == 0.5)
-    assert ("radius_error" in scores) == bool(head)
-
-
-def test_validation_of_a_bgr_network_sees_bgr_and_scores_rgb() -> None:
-    torch.manual_seed(0)
-    rgb = NRKNet(NRKNetConfig(**TINY, shared_atoms=False))
-    bgr = NRKNet(NRKNetConfig(**TINY, shared_atoms=False, channel_order="bgr"))
-    bgr.load_state_dict(rgb.state_dict())
-    generator = torch.Generator().manual_seed(0)
-    blurred, sharp = (torch.randint(0, 256, (2, 3, 32, 32), generator=generator).byte() for _ in range(2))
-    radius = torch.zeros(2, 1, 32, 32).half()
-    ours = validate(bgr, Batch(blurred, sharp, radius))
-    theirs = validate(rgb, Batch(blurred.flip(1), sharp.flip(1), radius))
-    assert ours["psnr"] == pytest.approx(theirs["psnr"], abs=2e-4)
-
-
-def test_psnr_is_taken_per_image_after_clipping() -> None:
-    sharp = torch.stack([torch.ones(3, 8, 8), torch.zeros(3, 8, 8), torch.full((3, 8, 8), 0.5)])
-    image = torch.stack([torch.full((3, 8, 8), 1.7), torch.full((3, 8, 8), 0.1), torch.full((3, 8, 8), 0.4)])
-    assert psnr(image, sharp).tolist() == pytest.approx([100, 20, 20], abs=1e-3)

@@ -1,0 +1,157 @@
+"""What learns: the network, its running average and its optimiser, one step at a time."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from nrknet.config import NRKNetConfig
+from nrknet.data import Crops, CropStream, RenderedCrops
+from nrknet.layers import RadiusHead
+from nrknet.losses import total_loss
+from nrknet.model import NRKNet
+from nrknet.prefit import prefit_table
+from nrknet.processes import Processes
+from nrknet.recipes import Recipe
+from nrknet.validation import SOFT_DB, psnr
+
+log = logging.getLogger(__name__)
+
+
+class Learner:
+    """A network that a recipe trains.
+
+    Args:
+        config: the network's structure.
+        recipe: how it is trained.
+        processes: this process, alone or with others.
+        seed: of the first weights.
+        has_radius: whether the crops say the true blur radius, which pre-fitting needs.
+    """
+
+    def __init__(
+        self, config: NRKNetConfig, recipe: Recipe, processes: Processes, *, seed: int, has_radius: bool
+    ) -> None:
+        self.recipe, self.processes, self.device = recipe, processes, processes.device
+        torch.manual_seed(seed)
+        self.model = NRKNet(config).to(self.device)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: nn.Module = self.model  # what a step calls: the model, wrapped where processes share gradients
+        self.prefits = isinstance(self.model.head, RadiusHead) and recipe.prefit_steps > 0 and has_radius
+        self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+        self.optimiser = torch.optim.Adam(self._parameters(), lr=recipe.rate)
+        self.step = 0
+        self.milestones = 0  # of the recipe, that lie behind
+
+    @property
+    def averaged(self) -> NRKNet:
+        """The network of averaged weights, which is validated and exported."""
+        return cast(NRKNet, self.ema.module)
+
+    def _parameters(self) -> list[nn.Parameter]:
+        """What training changes: the atoms only where the recipe goes on training them after pre-fitting."""
+        self.model.atoms.requires_grad_(self.recipe.train_atoms or not self.prefits)
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def prefit(self, crops: CropStream[Any], steps: int) -> None:
+        """Fit the radius table and the atoms before the first step, where there are a table and true radii."""
+        if self.prefits:
+            prefit_table(self.model, cast(RenderedCrops, crops), steps=steps, weights=self.recipe.loss)
+            self._parameters()
+            self.averaged.load_state_dict(self.model.state_dict())
+        elif isinstance(self.model.head, RadiusHead) and self.recipe.prefit_steps:
+            log.info("no pre-fitting of the radius table: these photos do not say how far out of focus they are")
+
+    def join(self) -> None:
+        """Average gradients with the other processes from here on."""
+        self.network = self.processes.wrap(self.model)
+
+    def pass_milestones(self, progress: float, best: Path) -> None:
+        """At a milestone of a recipe that restarts, go on from the best weights so far with a new Adam.
+
+        Args:
+            progress: share of the run that is done.
+            best: folder of the best weights; not there before the first validation.
+        """
+        behind = self.recipe.milestone_at(progress)
+        if self.recipe.restart and behind > self.milestones:
+            self.processes.wait()  # for the main one to have written its best
+            if best.is_dir():
+                state = NRKNet.from_folder(best).state_dict()
+                self.model.load_state_dict(state)
+                self.averaged.load_state_dict(state)
+            self.optimiser = torch.optim.Adam(self._parameters(), lr=self.recipe.rate)
+        self.milestones = behind
+
+    def train_step(self, batch: Crops, progress: float) -> dict[str, float]:
+        """One step of Adam.
+
+        Args:
+            batch: RGB crops, on any device.
+            progress: share of the run that is done.
+
+        Returns:
+            rate, loss, gain_db over the inputs under 35 dB, norm of the gradient, and each term of the loss.
+
+        Raises:
+            FloatingPointError: the loss or the gradient is not finite; the weights are as they were.
+        """
+        recipe = self.recipe
+        batch = batch.to(self.device, flip_colours=self.model.config.channel_order == "bgr")
+        rate = recipe.rate_at(self.step, progress)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            output = self.network(batch.blurred)
+        radii = self.model.head.radii if isinstance(self.model.head, RadiusHead) else None
+        loss, terms = total_loss(
+            output, batch.sharp, config=self.model.config, weights=recipe.loss_at(progress),
+            radius=batch.radius, radii=radii,
+        )  # fmt: skip
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.optimiser.param_groups[0]["params"], recipe.clip)
+        # after the backward pass, which hands what one process has got wrong on to all: they stop together
+        for name, value in (("loss", loss), ("gradient", norm)):
+            if not math.isfinite(number := value.item()):
+                raise FloatingPointError(f"the {name} is {number} at step {self.step}; the last checkpoint is kept")
+        self.optimiser.step()
+        self.processes.share_buffers(self.model)
+        self.step += 1
+        self.ema.update_parameters(self.model)
+        with torch.no_grad():
+            start = psnr(batch.blurred, batch.sharp)
+            gains = (psnr(output.image, batch.sharp) - start)[start < SOFT_DB]
+        gain = gains.mean() if len(gains) else 0.0
+        record = {"loss": loss.detach(), "gain_db": gain, "gradient": norm, **terms}
+        return {"rate": rate, **{name: round(float(value), 6) for name, value in record.items()}}
+
+    def check_agreement(self) -> None:
+        """Make sure that the processes have trained one network: each goes on from its own copy.
+
+        Raises:
+            RuntimeError: their averaged weights differ.
+        """
+        found = self.processes.fingerprints(self.averaged)
+        if len(set(found)) > 1:
+            raise RuntimeError(f"the processes end with different weights: {found}")
+
+    def state(self) -> dict[str, Any]:
+        """What `load` takes to go on exactly from here."""
+        return {
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "progress": {"step": self.step, "milestones": self.milestones},
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a `state` of the same configuration and recipe."""
+        self.model.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.milestones = state["progress"]["step"], state["progress"]["milestones"]
