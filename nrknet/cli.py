@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nrknet._version import __version__
 from nrknet.config import PRESETS, VARIANTS
-from nrknet.datasets import DATASETS, SPLITS, check_photos, find_photos
+from nrknet.datasets import DATASETS, PAIRED, SPLITS, check_photos, find_photos
 from nrknet.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def _add_train(commands: Any) -> None:
     parser = _command(commands, "train", _train, about=TRAIN_HELP, examples=TRAIN_EXAMPLES)
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder of training photos")
     parser.add_argument(
-        "--dataset", choices=("auto", "sharp", *DATASETS), default="auto",
+        "--dataset", choices=("auto", "sharp", *PAIRED), default="auto",
         help="what the folder holds: sharp photos, pairs (source/ and target/), or a benchmark as its authors lay it "
         "out (default: %(default)s, which looks)",
     )  # fmt: skip
@@ -270,6 +270,10 @@ def _add_train(commands: Any) -> None:
     parser.add_argument(
         "--variant", metavar="V",
         help=f"an ablation of the paper's network, in place of a preset: {', '.join(VARIANTS)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--init", metavar="MODEL",
+        help="start from the weights of this network, which may be smaller: a name, a folder, or owner/repo on the Hub",
     )  # fmt: skip
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", type=_positive, metavar="N", help="stop after N steps, earlier runs included")
@@ -335,7 +339,7 @@ def _train_shown(args: argparse.Namespace, is_main: bool) -> Path:
         try:
             return train(
                 args.data, args.out, dataset=args.dataset, preset=args.preset, recipe=args.recipe, variant=args.variant,
-                steps=args.steps, minutes=minutes, device=args.device, seed=args.seed,
+                init=args.init, steps=args.steps, minutes=minutes, device=args.device, seed=args.seed,
                 on_step=show if is_main else None,
             )  # fmt: skip
         except ValueError as error:

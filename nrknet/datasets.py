@@ -1,7 +1,7 @@
 """Where the published benchmarks keep their photos, as their authors lay them out, and any folder of pairs."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,14 +38,23 @@ def find_photos(dataset: str, root: Path, *, split: str = "test") -> list[Pair] 
     Raises:
         ValueError: an unknown data set or split, or a folder that is laid out in another way; names what is missing.
     """
-    if dataset not in DATASETS:
-        raise ValueError(f"unknown data set {dataset!r}; known: {', '.join(DATASETS)}")
+    _check(dataset, DATASETS, root, split)
+    return DATASETS[dataset](Path(root), split)
+
+
+def find_pairs(dataset: str, root: Path, *, split: str = "test") -> list[Pair]:
+    """As `find_photos`, of the data sets whose photos have sharp partners: one of PAIRED."""
+    _check(dataset, PAIRED, root, split)
+    return PAIRED[dataset](Path(root), split)
+
+
+def _check(dataset: str, known: Iterable[str], root: Path, split: str) -> None:
+    if dataset not in known:
+        raise ValueError(f"unknown data set {dataset!r}; known: {', '.join(known)}")
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
-    root = Path(root)
-    if not root.is_dir():
+    if not Path(root).is_dir():
         raise ValueError(f"{root}: no such folder")
-    return DATASETS[dataset](root, split)
 
 
 def pairs_from_folder(root: Path) -> list[Pair]:
@@ -151,14 +160,14 @@ def check_photos(photos: Sequence[Pair] | Sequence[Masked], *, has_truth: bool) 
             raise ValueError(f"{photo.blurred} and {partner} differ in size ({unequal}); expected equal sizes")
 
 
-DATASETS: dict[str, Callable[[Path, str], list[Pair] | list[Masked]]] = {
+PAIRED: dict[str, Callable[[Path, str], list[Pair]]] = {
     "pairs": lambda root, split: pairs_from_folder(root),
     "dpdd": _dpdd,
     "lfdof": _lfdof,
     "realdof": _realdof,
     "rtf": _rtf,
-    "cuhk": _cuhk,
 }
+DATASETS: dict[str, Callable[[Path, str], list[Pair] | list[Masked]]] = {**PAIRED, "cuhk": _cuhk}
 SPLITS = ("train", "val", "test")
 
 

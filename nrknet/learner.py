@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nrknet.config import NRKNetConfig
 from nrknet.data import Crops, CropStream, RenderedCrops
+from nrknet.grow import grow
 from nrknet.layers import RadiusHead
 from nrknet.losses import total_loss
 from nrknet.model import NRKNet
@@ -31,17 +32,34 @@ class Learner:
         processes: this process, alone or with others.
         seed: of the first weights.
         has_radius: whether the crops say the true blur radius, which pre-fitting needs.
+        start: a trained network to grow from, see `nrknet.grow`; nothing is pre-fitted then.
+
+    Raises:
+        ValueError: `start` does not fit into the configuration.
     """
 
     def __init__(
-        self, config: NRKNetConfig, recipe: Recipe, processes: Processes, *, seed: int, has_radius: bool
+        self,
+        config: NRKNetConfig,
+        recipe: Recipe,
+        processes: Processes,
+        *,
+        seed: int,
+        has_radius: bool,
+        start: NRKNet | None = None,
     ) -> None:
         self.recipe, self.processes, self.device = recipe, processes, processes.device
         torch.manual_seed(seed)
-        self.model = NRKNet(config).to(self.device)
+        self.model = NRKNet(config)
+        if start is not None:
+            fresh = grow(self.model, start)
+            log.info("the start gives all but %d of %d parameters", len(fresh), len(self.model.state_dict()))
+        self.model.to(self.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network: nn.Module = self.model  # what a step calls: the model, wrapped where processes share gradients
-        self.prefits = isinstance(self.model.head, RadiusHead) and recipe.prefit_steps > 0 and has_radius
+        has_table = isinstance(self.model.head, RadiusHead) and recipe.prefit_steps > 0
+        self.prefits = has_table and has_radius and start is None
+        self._has_fitted_atoms = self.prefits or start is not None
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
         self.optimiser = torch.optim.Adam(self._parameters(), lr=recipe.rate)
         self.step = 0
@@ -53,8 +71,8 @@ class Learner:
         return cast(NRKNet, self.ema.module)
 
     def _parameters(self) -> list[nn.Parameter]:
-        """What training changes: the atoms only where the recipe goes on training them after pre-fitting."""
-        self.model.atoms.requires_grad_(self.recipe.train_atoms or not self.prefits)
+        """What training changes: atoms that are fitted already only where the recipe goes on training them."""
+        self.model.atoms.requires_grad_(self.recipe.train_atoms or not self._has_fitted_atoms)
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def prefit(self, crops: CropStream[Any], steps: int) -> None:
@@ -63,7 +81,7 @@ class Learner:
             prefit_table(self.model, cast(RenderedCrops, crops), steps=steps, weights=self.recipe.loss)
             self._parameters()
             self.averaged.load_state_dict(self.model.state_dict())
-        elif isinstance(self.model.head, RadiusHead) and self.recipe.prefit_steps:
+        elif isinstance(self.model.head, RadiusHead) and self.recipe.prefit_steps and not self._has_fitted_atoms:
             log.info("no pre-fitting of the radius table: these photos do not say how far out of focus they are")
 
     def join(self) -> None:

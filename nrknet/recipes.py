@@ -143,8 +143,7 @@ _AS_WRITTEN = Recipe(
 RECIPES: dict[str, Recipe] = {
     "default": Recipe(),
     "gpu": Recipe(
-        batch=32, size=320, patches=((0.0, 160), (0.3, 320)), pool=512, reuse=2, prefit_steps=1500, rate=1e-3,
-        train_atoms=True,
+        batch=32, patches=((0.0, 128), (0.3, 256)), pool=512, reuse=2, prefit_steps=1500, rate=1e-3, train_atoms=True
     ),  # fmt: skip
     "paper": replace(_AS_WRITTEN, milestones=((0.5, 0.5), (0.75, 0.25))),
     "released": replace(

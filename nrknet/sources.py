@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 
 from nrknet.data import Crops, CropStream, RenderedCrops, SharpPhotos
-from nrknet.datasets import DATASETS, Pair, find_pairs
+from nrknet.datasets import PAIRED, Pair, find_pairs
 from nrknet.pairs import PairedCrops, check_pairs, hold_out
 from nrknet.processes import Processes
 from nrknet.recipes import Recipe
@@ -16,7 +16,7 @@ from nrknet.recipes import Recipe
 log = logging.getLogger(__name__)
 
 SHARP, AUTO = "sharp", "auto"
-TRAINING_DATA = (AUTO, SHARP, *DATASETS)
+TRAINING_DATA = (AUTO, SHARP, *PAIRED)
 """Names for the layout of a folder of training data."""
 
 NUM_VALIDATION, VALIDATION_SEED = 24, 12345

@@ -18,13 +18,14 @@ from nrknet.checkpoint import CHECKPOINT_FILE, read_checkpoint, write_checkpoint
 from nrknet.config import NRKNetConfig, named_config
 from nrknet.data import Crops, CropStream
 from nrknet.learner import Learner
+from nrknet.model import NRKNet
 from nrknet.processes import Processes, join_processes
 from nrknet.recipes import RECIPES, Recipe
 from nrknet.sources import AUTO, Source, open_source
 from nrknet.stopping import StopRequest, TrainingStopped
 from nrknet.tracking import Tracker
 from nrknet.validation import pictures, psnr, validate
-from nrknet.weights import save_model
+from nrknet.weights import load_model, save_model
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ def train(
     recipe: str = "default",
     variant: str | None = None,
     dataset: str = AUTO,
+    init: str | Path | None = None,
     steps: int | None = None,
     minutes: float | None = None,
     device: str = "auto",
@@ -63,6 +65,7 @@ def train(
         preset, variant: which network, see PRESETS and VARIANTS.
         recipe: which of RECIPES.
         dataset: how `data` is laid out, one of TRAINING_DATA; "auto" looks.
+        init: start from the weights of this network, which `load_model` takes; the new one may be larger.
         steps: stop after so many steps in all, earlier sessions included; or
         minutes: stop after so many minutes of training in all.
         device: "auto", "cpu", "cuda" or "mps".
@@ -86,10 +89,13 @@ def train(
         raise ValueError(f"unknown recipe {recipe!r}; known: {', '.join(RECIPES)}")
     config = named_config(preset, variant=variant)
     RECIPES[recipe].check_sides(config.size_multiple)
+    start = None if init is None else load_model(init, device="cpu")
     processes = join_processes(device)
     source = open_source(Path(data), dataset, RECIPES[recipe], check=processes.is_main)
     names = {"preset": preset if variant is None else None, "variant": variant, "recipe": recipe}
-    trainer = Trainer(config, RECIPES[recipe], source, Path(out), processes, seed, names=names)
+    if init is not None:
+        names["init"] = str(init)
+    trainer = Trainer(config, RECIPES[recipe], source, Path(out), processes, seed, names=names, start=start)
     log.info("training on %s, number of processes: %d", processes.device, processes.count)
     trainer.resume()
     try:
@@ -111,7 +117,8 @@ class Trainer:
         out: run folder; made when missing.
         processes: this process, alone or with others.
         seed: of weights, crops and rendering.
-        names: of preset, variant and recipe, for the records.
+        names: of preset, variant, recipe and the network to start from, for the records.
+        start: the network to start from.
     """
 
     def __init__(
@@ -124,10 +131,11 @@ class Trainer:
         seed: int,
         *,
         names: dict[str, str | None] | None = None,
+        start: NRKNet | None = None,
     ) -> None:
         self.recipe, self.source, self.out, self.processes, self.seed = recipe, source, out, processes, seed
         self.names = names or {}
-        self.learner = Learner(config, recipe, processes, seed=seed, has_radius=source.has_radius)
+        self.learner = Learner(config, recipe, processes, seed=seed, has_radius=source.has_radius, start=start)
         self.seconds, self.best = 0.0, -math.inf
         self.validated = -1  # the step whose weights were validated last
         # crops per pool and steps of pre-fitting; set by the first session's budget, and kept
@@ -258,6 +266,7 @@ class Trainer:
             "network": self.learner.model.config.to_dict(),
             "recipe": asdict(self.recipe),
             "seed": self.seed,
+            "start": self.names.get("init"),
             "data set": self.source.summary(),
             "number of processes": self.processes.count,
         }

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from networks import randomise
 from torch import Tensor
 
 from nrknet import learner as learner_module
 from nrknet.config import NRKNetConfig
 from nrknet.data import Crops
 from nrknet.learner import Learner
+from nrknet.model import NRKNet
 from nrknet.processes import Processes
 from nrknet.recipes import RECIPES
 
@@ -22,9 +24,11 @@ RADIUS = NRKNetConfig(
 BATCHNORM = NRKNetConfig(num_atoms=3, widths=(4, 8), num_blocks=(1, 1))
 
 
-def make(config: NRKNetConfig = RADIUS, *, has_radius: bool = True, **changes: Any) -> Learner:
+def make(
+    config: NRKNetConfig = RADIUS, *, has_radius: bool = True, start: NRKNet | None = None, **changes: Any
+) -> Learner:
     recipe = replace(RECIPES["smoke"], **changes)
-    return Learner(config, recipe, Processes(torch.device("cpu")), seed=3, has_radius=has_radius)
+    return Learner(config, recipe, Processes(torch.device("cpu")), seed=3, has_radius=has_radius, start=start)
 
 
 def batch(seed: int) -> Crops:
@@ -76,6 +80,21 @@ def test_atoms_are_trained_unless_pre_fitting_has_settled_them(
     for step in range(2):
         learner.train_step(batch(step), 0.0)
     assert torch.equal(learner.model.atoms.kernels(), before) != trained
+
+
+@pytest.mark.parametrize(("train_atoms", "trained"), [(False, False), (True, True)])
+def test_a_learner_that_starts_from_a_network_gives_its_image_and_keeps_its_atoms(
+    train_atoms: bool, trained: bool
+) -> None:
+    start = randomise(NRKNet(RADIUS)).eval()
+    learner = make(train_atoms=train_atoms, start=start)
+    x = batch(0).blurred
+    with torch.no_grad():
+        torch.testing.assert_close(learner.averaged.eval()(x).image, start(x).image)
+    assert not learner.prefits
+    for step in range(2):
+        learner.train_step(batch(step), 0.0)
+    assert torch.equal(learner.model.atoms.kernels(), start.atoms.kernels()) != trained
 
 
 def test_a_step_that_goes_wrong_leaves_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,6 +166,17 @@ def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(photos: Path,
     assert_equal(dict(whole), dict(parts))
 
 
+def test_a_run_that_starts_from_a_network_says_so_and_cannot_go_on_without_it(photos: Path, tmp_path: Path) -> None:
+    first = run(photos, tmp_path / "first", preset="tiny radius")
+    second = run(photos, tmp_path / "second", preset="tiny radius", init=first, steps=2, seed=1)
+    found, start = load_model(second), load_model(first)
+    assert torch.equal(found.atoms.kernels(), start.atoms.kernels())
+    assert json.loads((second / "training.json").read_text())["names"]["init"] == str(first)
+    with pytest.raises(ValueError, match="start"):
+        run(photos, tmp_path / "second", preset="tiny radius", steps=4, seed=1)
+    assert run(photos, tmp_path / "second", preset="tiny radius", init=first, steps=4, seed=1) == second
+
+
 def test_a_finished_run_returns_at_once_and_changes_nothing(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +267,8 @@ def test_a_longer_budget_keeps_the_pools_of_the_run_s_beginning(photos: Path, tm
         ({"preset": "giant"}, "unknown preset 'giant'; known: paper"),
         ({"variant": "None"}, "unknown variant 'None'; known: NonAdaptive"),
         ({"device": "abacus"}, "device 'abacus' cannot be used here"),
+        ({"init": "nowhere"}, "nowhere"),
+        ({"init": "lite"}, "in the network to start from"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_written(
