@@ -24,7 +24,7 @@ app: $(VENV)/.app
 
 test: $(VENV)/.dev browser
 	$(BIN)/ruff check
-	$(BIN)/mypy nrknet app.py
+	$(BIN)/mypy nrknet app.py benchmarks
 	$(BIN)/python -m pytest
 
 # The browser tests need a Chromium; they skip, saying so, where there is none.

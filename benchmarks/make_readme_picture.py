@@ -1,8 +1,9 @@
 """Make docs/example.png: a detail of the portrait example at 200 %, before and after, and the motorcycle's defocus map.
 
-python -m benchmarks.make_readme_picture
+    python -m benchmarks.make_readme_picture [--model M]
 """
 
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -29,7 +30,11 @@ def beside(pictures: list[Image.Image]) -> Image.Image:
 
 
 def main() -> None:
-    deblurrer = Deblurrer()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "docs" / "example.png")
+    args = parser.parse_args()
+    deblurrer = Deblurrer(args.model)
     with tempfile.TemporaryDirectory() as folder:
         photos = {label: np.asarray(Image.open(path)) for label, path in make_examples(Path(folder)).items()}
     side = 2 * (DETAIL[2] - DETAIL[0])
@@ -37,9 +42,7 @@ def main() -> None:
     details = [Image.fromarray(p).crop(DETAIL).resize((side, side), Image.Resampling.BICUBIC) for p in portraits]
     chart = draw_defocus_map(deblurrer.analyze(photos["Motorcycle"], details=False).defocus_map)
     chart = chart.resize((round(chart.width * side / chart.height), side), Image.Resampling.BICUBIC)
-    target = Path(__file__).parent.parent / "docs" / "example.png"
-    target.parent.mkdir(exist_ok=True)
-    beside([*details, chart]).save(target, optimize=True)
+    beside([*details, chart]).save(args.out, optimize=True)
 
 
 if __name__ == "__main__":

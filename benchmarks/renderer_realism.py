@@ -27,7 +27,8 @@ from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter, map_coordinates
 from scipy.stats import kurtosis, wasserstein_distance
 
-from nrknet.data import SHARP_SUFFIXES, RenderedCrops, SharpPhotos
+from nrknet.data import RenderedCrops, SharpPhotos
+from nrknet.imageio import is_probably_image
 from nrknet.recipes import RECIPES
 
 Floats = NDArray[np.float64]
@@ -175,7 +176,7 @@ def add_patch(cells: Cells, rgb: NDArray[np.uint8], blurred: NDArray[np.bool_]) 
 def real_photos(folders: list[Path], masks: Path | None, per_photo: int, chance: np.random.Generator) -> list[Cells]:
     """Cells of each photo, from patches at random places."""
     photos = []
-    for path in sorted(p for folder in folders for p in folder.iterdir() if p.suffix.lower() in SHARP_SUFFIXES):
+    for path in sorted(p for folder in folders for p in folder.iterdir() if is_probably_image(p)):
         with Image.open(path) as photo:
             rgb = np.array(photo.convert("RGB"))
         blurred = np.ones(rgb.shape[:2], bool)
@@ -200,7 +201,7 @@ def rendered_and_sharp(folder: Path, count: int, seed: int, jpeg: float | None) 
     crops = RenderedCrops(
         photos, size=PATCH, margin=recipe.margin, batch=4, pool=count, reuse=1, seed=seed, defocus=recipe.defocus,
         jpeg_chance=recipe.jpeg_chance if jpeg is None else jpeg, device=torch.device("cpu"),
-    ).render_pool(0)  # fmt: skip
+    ).make_pool(0)  # fmt: skip
     rendered: Cells = defaultdict(list)
     sharp: Cells = defaultdict(list)
     for blurred, radius in zip(crops.blurred, crops.radius, strict=True):
