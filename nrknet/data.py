@@ -1,9 +1,10 @@
 """Training data: streams of crops that a seed decides, and sharp photos that are defocused by the renderer for them."""
 
 import io
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -95,7 +96,7 @@ class CropStream(ABC, Generic[AnyCrops]):
     Making crops on a CPU costs about as much as a training step, hence the reuse: every pass over a pool flips and
     turns its crops anew. A position in the stream (`step`) alone decides a batch, so training resumes exactly.
     Several processes take turns at the pools of one stream, so no two see the same crops. On a CUDA device the next
-    pool is made in a thread while the current one is used.
+    pool is made in a thread while the current one is used; `close` gives it up.
 
     Args:
         size: side S of a crop in pixels.
@@ -128,10 +129,24 @@ class CropStream(ABC, Generic[AnyCrops]):
         self._crops: AnyCrops | None = None
         self._ahead: tuple[int, Future[AnyCrops]] | None = None
         self._thread = ThreadPoolExecutor(1)  # starts nothing before it is given work
+        self._given_up = threading.Event()
 
     @abstractmethod
     def make_pool(self, number: int) -> AnyCrops:
         """Pool number `number`: uint8 blurred and sharp crops, and half-precision radii where known, on the device."""
+
+    def check_wanted(self) -> None:
+        """For `make_pool` to call now and then: the work ends here when the pool was given up meanwhile."""
+        if self._given_up.is_set():
+            raise CancelledError
+
+    def close(self) -> None:
+        """Give up the pool that is made ahead: a process ends only when its threads do. The stream can go on after."""
+        if self._ahead is not None:
+            self._given_up.set()
+            wait([self._ahead[1]])
+            self._given_up.clear()
+            self._ahead = None
 
     @property
     def steps_per_pool(self) -> int:
@@ -160,6 +175,7 @@ class CropStream(ABC, Generic[AnyCrops]):
             if self._ahead is not None and self._ahead[0] == number:
                 self._crops = self._ahead[1].result()
             else:
+                self.close()  # nobody asks for what is made there
                 self._crops = self.make_pool(number)
             self._number, self._ahead = number, None
             if self.ahead:
@@ -207,6 +223,7 @@ class RenderedCrops(CropStream[Batch]):
         generator = torch.Generator().manual_seed(int(chance.integers(2**62)))
         parts = []
         for _ in range(0, self.pool, 4):
+            self.check_wanted()
             crops = torch.stack([self._sharp_crop(chance) for _ in range(4)]).to(self.device)
             scene = render_scene(crops.float() / 255, self.defocus, generator)
             inner = slice(self.margin, self.margin + self.size)

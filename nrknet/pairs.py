@@ -100,6 +100,7 @@ class PairedCrops(CropStream[Crops]):
         crops: dict[int, Tensor] = {}
         wanted = [int(index) for index in np.unique(chosen)]
         for start in range(0, len(wanted), 16):  # a few at a time: all the pairs of a pool may be too many to hold
+            self.check_wanted()
             some = wanted[start : start + 16]
             for index, pair in zip(some, in_threads(self._read, some, doing="reading pairs"), strict=True):
                 crops |= self._cut(pair, np.flatnonzero(chosen == index), places)
@@ -109,8 +110,9 @@ class PairedCrops(CropStream[Crops]):
 
     def _read(self, index: int) -> Tensor:
         """Both photos of a pair: (6,H,W) uint8, the blurred one first."""
-        if index in self._decoded:
-            return self._decoded[index]
+        kept = self._decoded.get(index)  # asked once: `_keep` may drop it meanwhile, from another thread
+        if kept is not None:
+            return kept
         pair = self.pairs[index]
         photos = [torch.from_numpy(read_pixels(path)) for path in (pair.blurred, pair.sharp)]
         return torch.cat(photos, dim=2).permute(2, 0, 1)

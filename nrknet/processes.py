@@ -63,7 +63,7 @@ class TorchrunProcesses(Processes):
     """
 
     def __init__(self, device: torch.device) -> None:
-        count = int(os.environ["WORLD_SIZE"])
+        count = _announced_count()
         try:
             from accelerate import Accelerator
             from accelerate.utils import InitProcessGroupKwargs
@@ -115,12 +115,16 @@ def join_processes(device: str) -> Processes:
         ValueError: the device is not there, or several processes cannot be joined here.
     """
     chosen = pick_device(device)
-    return TorchrunProcesses(chosen) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Processes(chosen)
+    return TorchrunProcesses(chosen) if _announced_count() > 1 else Processes(chosen)
 
 
 def announced_index() -> int:
     """The index that torchrun announces to this process, 0 for one alone; known before processes are joined."""
-    return int(os.environ.get("RANK", "0"))
+    return int(os.environ.get("RANK", "0")) if _announced_count() > 1 else 0
+
+
+def _announced_count() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _fingerprint(model: nn.Module) -> str:

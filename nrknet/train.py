@@ -6,6 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -69,15 +70,16 @@ def train(
         steps: stop after so many steps in all, earlier sessions included; or
         minutes: stop after so many minutes of training in all.
         device: "auto", "cpu", "cuda" or "mps".
-        seed: of weights, crops and rendering.
+        seed: of weights, crops and rendering; 0 or more.
         on_step: called with step, loss, gain, speed and progress after each step.
 
     Returns:
         The exported model's folder, out/model: averaged weights of the best validation.
 
     Raises:
-        ValueError: unknown names, no budget, unusable data, or a checkpoint of another run.
-        FloatingPointError: the loss stopped being finite.
+        ValueError: unknown names, no budget, a negative seed, unusable data, or a checkpoint of another run.
+        FloatingPointError: the loss or the gradient stopped being finite.
+        RuntimeError: several processes have ended with different weights.
         TrainingStopped: Ctrl-C or SIGTERM; the checkpoint is saved.
     """
     budget = minutes if steps is None else steps
@@ -85,6 +87,8 @@ def train(
         raise ValueError("give a budget: either steps or minutes")
     if not budget > 0:
         raise ValueError(f"the budget of steps or minutes must be above 0, got {budget}")
+    if seed < 0:
+        raise ValueError(f"the seed must be 0 or more, got {seed}")
     if recipe not in RECIPES:
         raise ValueError(f"unknown recipe {recipe!r}; known: {', '.join(RECIPES)}")
     config = named_config(preset, variant=variant)
@@ -177,17 +181,17 @@ class Trainer:
             self.pool = self.recipe.pool_for(steps)
             self.prefit_steps = self.recipe.prefit_for(steps) if self.learner.prefits else 0
         tracker = Tracker(self.out, step=self.step) if self.processes.is_main else None
-        if tracker is not None:
-            tracker.describe(self._facts(steps, minutes))
-        if self.step == 0:
-            self.learner.prefit(self.crops, self.prefit_steps)
-        self.learner.join()
-        with StopRequest() as stop:
-            self._train_until_spent(progress, stop, tracker, on_step)
-        if tracker is not None:
-            if self.validated != self.step:
+        with closing(tracker) if tracker is not None else nullcontext():
+            if tracker is not None:
+                tracker.describe(self._facts(steps, minutes))
+            with closing(self.crops):
+                if self.step == 0:
+                    self.learner.prefit(self.crops, self.prefit_steps)
+                self.learner.join()
+                with StopRequest() as stop:
+                    self._train_until_spent(progress, stop, tracker, on_step)
+            if tracker is not None and self.validated != self.step:
                 self._validate_and_keep(tracker)
-            tracker.close()
         self.learner.check_agreement()
 
     def _train_until_spent(

@@ -1,5 +1,6 @@
 """Crops for training depend on the seed and the step alone, and validation photos stay out of them."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from nrknet import data as data_module
 from nrknet.data import VALIDATION_EVERY, Crops, RenderedCrops, SharpPhotos
 from nrknet.defocus import DefocusConfig
 
@@ -220,3 +222,41 @@ def test_a_pool_made_ahead_in_a_thread_is_the_pool_that_would_have_been_made(mon
     assert all(same(source.at(step), expected[step]) for step in range(12))
     source._thread.shutdown()
     assert made == [0, 1, 2, 3]
+
+
+def test_a_pool_that_is_made_ahead_is_given_up_when_the_stream_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [crops(pool=40).at(step) for step in (0, 40, 41)]
+    source, begun, rendered = crops(pool=40), threading.Event(), []
+
+    def render(*scene: Any, really: Any = data_module.render_scene) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            begun.set()
+            assert source._given_up.wait(60)
+            rendered.append(1)
+        return really(*scene)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(data_module, "render_scene", render)
+        source.ahead = True
+        assert same(source.at(0), expected[0]) and begun.wait(60)
+        source.close()
+    assert len(rendered) == 1, "of ten fours"
+    assert same(source.at(40), expected[1]) and same(source.at(41), expected[2]), "a closed stream can go on"
+    source.close()
+
+
+def test_what_goes_wrong_in_a_pool_made_ahead_is_raised_where_the_pool_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = crops()
+    source.ahead = True
+
+    def fail_in_the_second(number: int, make: Any = source.make_pool) -> Any:
+        if number == 1:
+            raise OSError("the disk is gone")
+        return make(number)
+
+    monkeypatch.setattr(source, "make_pool", fail_in_the_second)
+    for step in range(source.steps_per_pool):
+        source.at(step)
+    with pytest.raises(OSError, match="the disk is gone"):
+        source.at(source.steps_per_pool)
+    source.close()

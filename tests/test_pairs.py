@@ -1,5 +1,8 @@
 """Pairs are checked to the last byte before training, and crops of partners show the same place."""
 
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import pytest
 import torch
 from networks import one_line
 from PIL import Image
+from torch import Tensor
 
 from nrknet import pairs as pairs_module
 from nrknet.data import Crops
@@ -76,6 +80,38 @@ def test_a_step_has_its_batch_whatever_was_asked_for_before_and_however_little_i
         assert same(jumping.at(step), expected[step])
         assert len(jumping._decoded) == 1
     assert not same(crops(pairs, seed=1).at(0), expected[0])
+
+
+def test_a_pair_that_is_dropped_while_it_is_looked_up_is_read_anew(tmp_path: Path) -> None:
+    class Dropping(OrderedDict[int, Tensor]):
+        def __contains__(self, key: object) -> bool:
+            found = super().__contains__(key)
+            self.pop(key, None)  # type: ignore[call-overload]
+            return found
+
+    pairs = make_pairs(tmp_path)
+    stream = crops(pairs)
+    stream.make_pool(0)
+    stream._decoded = Dropping(stream._decoded)
+    assert same(stream.make_pool(1), crops(pairs).make_pool(1))
+
+
+def test_a_pool_that_is_given_up_reads_no_more_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = make_pairs(tmp_path, count=40)
+    source, begun, read = crops(pairs, pool=64), threading.Event(), []
+
+    def read_when_given_up(index: int, really: Callable[[int], Tensor] = source._read) -> Tensor:
+        begun.set()
+        assert source._given_up.wait(60)
+        read.append(index)
+        return really(index)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(source, "_read", read_when_given_up)
+        source._ahead = 1, source._thread.submit(source.make_pool, 1)
+        assert begun.wait(60)
+        source.close()
+    assert len(read) == 16 and same(source.make_pool(1), crops(pairs, pool=64).make_pool(1))
 
 
 def test_16_bit_pairs_are_read_as_8(tmp_path: Path) -> None:

@@ -126,6 +126,17 @@ def test_without_accelerate_several_processes_say_what_to_install(monkeypatch: p
     one_line(caught.value)
 
 
+def test_a_rank_is_nobody_s_where_no_processes_are_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "3")
+    for count in (None, "1"):
+        monkeypatch.delenv("WORLD_SIZE", raising=False)
+        if count is not None:
+            monkeypatch.setenv("WORLD_SIZE", count)
+        assert announced_index() == join_processes("cpu").index == 0
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert announced_index() == 3
+
+
 def test_one_process_needs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     monkeypatch.delenv("RANK", raising=False)

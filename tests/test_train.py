@@ -263,6 +263,7 @@ def test_a_longer_budget_keeps_the_pools_of_the_run_s_beginning(photos: Path, tm
         ({"steps": 0}, "must be above 0, got 0"),
         ({"minutes": -1.0}, "must be above 0, got -1.0"),
         ({"minutes": math.nan}, "must be above 0, got nan"),
+        ({"seed": -1}, "the seed must be 0 or more, got -1"),
         ({"recipe": "soup"}, "unknown recipe 'soup'; known: default"),
         ({"preset": "giant"}, "unknown preset 'giant'; known: paper"),
         ({"variant": "None"}, "unknown variant 'None'; known: NonAdaptive"),
@@ -382,6 +383,20 @@ def test_a_stop_between_two_steps_saves_the_step_that_was_done(photos: Path, tmp
     for name in ("parts", "whole"):
         run(photos, tmp_path / name)
     assert_equal(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
+
+
+def test_a_run_that_is_stopped_closes_its_records_whose_last_lines_may_be_in_memory(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+    monkeypatch.setattr("nrknet.train.Tracker.close", lambda tracker: closed.append(tracker))
+
+    def interrupt(record: dict[str, float]) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(TrainingStopped):
+        run(photos, tmp_path, on_step=interrupt)
+    assert len(closed) == 1
 
 
 # ------------------------------------------------------------------------------------------------------- pairs, patches

@@ -1,0 +1,107 @@
+"""`nrknet deblur`: restored copies of photos and of folders of photos."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nrknet.commands.options import add_command, add_network_options, check_folder, load_deblurrer, tile
+from nrknet.commands.outcome import FAILED, OK, USAGE, complain, reason
+
+if TYPE_CHECKING:
+    from nrknet.batch import Job
+    from nrknet.inference import Deblurrer
+
+HELP = """\
+Bring back detail that was out of focus.
+
+Each photo gets one restored copy in the output folder, with the same name; the photos themselves are never changed.
+Folders are searched with everything in them, and their sub-folders are kept.
+"""
+EXAMPLES = """\
+examples:
+  nrknet deblur portrait.jpg -o restored             one photo: writes restored/portrait.jpg
+  nrknet deblur holiday -o restored                  every photo in a folder and its sub-folders
+  nrknet deblur holiday -o restored --skip-existing  go on where an earlier run stopped
+  nrknet deblur -o restored -- -odd-name.jpg         a name that begins with a dash
+
+Photos that would get the same name in the output folder all get longer ones: a.bmp and a.gif become a_bmp.png and
+a_gif.png; jan/a.jpg and feb/a.jpg, given by themselves, become jan_a.jpg and feb_a.jpg.
+
+The exit status is 0 when every photo was restored or skipped, 1 when some could not be, 2 when nothing could be done.
+"""
+
+
+def add(commands: Any) -> None:
+    """Declare `nrknet deblur`."""
+    parser = add_command(commands, "deblur", run, about=HELP, examples=EXAMPLES)
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a photo, or a folder of photos")
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="OUT_DIR",
+        help="the folder for the restored photos; made if need be, and results of an earlier run in it are replaced",
+    )  # fmt: skip
+    parser.add_argument(
+        "--skip-existing", action="store_true", help="leave out photos whose restored copy is already there"
+    )
+    add_network_options(parser)
+    parser.add_argument(
+        "--tile", type=tile, default="auto", metavar="N",
+        help="work in pieces of N x N pixels, at least 160; smaller ones need less memory (default: %(default)s)",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Restore every photo that the arguments name, and say how many that were. Returns the exit status."""
+    from nrknet.batch import find_photos, plan, sort_out
+
+    photos, problems = find_photos(args.paths, args.out)
+    for problem in problems:
+        complain(problem)
+    if not photos:
+        if not problems:
+            complain("no photos found")
+        return USAGE
+    batch = sort_out(plan(photos, args.out), skip_existing=args.skip_existing)
+    for job, why in batch.refused:
+        complain(f"{job.source}: {why}")
+    failed = len(problems) + len(batch.refused)
+    if batch.todo:
+        check_folder(args.out)
+        failures = _deblur_each(batch.todo, load_deblurrer(args, tile=args.tile))
+        failed += failures
+    num_deblurred = len(batch.todo) - (failures if batch.todo else 0)
+    print(f"{num_deblurred} deblurred, {len(batch.existing)} skipped, {failed} failed")
+    return FAILED if failed else OK
+
+
+def _deblur_each(jobs: "Sequence[Job]", deblurrer: "Deblurrer") -> int:
+    """Restore photo after photo; one that fails is named and left out. Returns how many failed."""
+    from tqdm import tqdm
+
+    from nrknet.inference import restore_file
+
+    failed = 0
+    watched = sys.stderr.isatty()
+    layout = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
+    with tqdm(total=len(jobs), disable=not watched, bar_format=layout, file=sys.stderr) as bar:
+
+        def advance(part: float) -> None:
+            bar.n = num_done + part
+            bar.refresh()
+
+        for num_done, job in enumerate(jobs):
+            bar.set_description_str(f"{job.source.name} ({num_done + 1} of {len(jobs)})")
+            try:
+                job.target.parent.mkdir(parents=True, exist_ok=True)
+                restore_file(deblurrer, job.source, job.target, progress=advance)
+            except Exception as error:
+                failed += 1
+                why = reason(error)
+                with tqdm.external_write_mode(file=sys.stderr):
+                    complain(why if str(job.source) in why else f"{job.source}: {why}")
+            else:
+                if not watched:
+                    print(f"{job.source} -> {job.target}", file=sys.stderr)
+            advance(1)
+    return failed

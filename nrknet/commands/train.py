@@ -1,0 +1,136 @@
+"""`nrknet train`: a network trained on a folder of photos."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from nrknet.commands.options import add_command, add_device_option, check_folder, minutes_of_training, whole_number
+from nrknet.commands.outcome import INTERRUPTED, OK, UsageError, complain, reason
+from nrknet.commands.push import check_can_push, push_and_tell
+from nrknet.config import PRESETS, VARIANTS
+from nrknet.datasets import PAIRED
+
+MINUTES = 60  # of training, when the command says nothing
+
+HELP = """\
+Train a network on a folder of photos.
+
+Sharp photos are put out of focus on the fly. Pairs of defocused and sharp photos are taken as they are: source/ and
+target/, or DPDD, LFDOF, RealDOF or RTF as their authors lay them out.
+
+The output folder gets checkpoints, from which the same command goes on after an interruption (Ctrl-C saves one), and
+at the end a network that --model takes.
+"""
+EXAMPLES = """\
+examples:
+  nrknet train --data photos --preset lite --minutes 90 --out runs/lite
+  nrknet train --data dd_dp_dataset_png --recipe gpu --preset default --minutes 600 --out runs/dpdd
+  torchrun --nproc_per_node 4 -m nrknet train --data photos --recipe gpu --minutes 600 --out runs/four
+                                            four cards: each takes a batch of its own, the gradients are averaged
+
+What is written to the output folder:
+  run.json          every choice: network, recipe, data, seed, device, versions
+  log.jsonl         loss, gain in dB, learning rate and speed; scores of validations
+  tensorboard/      the same as curves, and pictures of validation crops, where TensorBoard is installed
+  checkpoint.pt     what the same command goes on from
+  model/            the best network so far
+
+The exit status is 0 when the budget is spent, 130 when training was stopped (a checkpoint is saved), 1 when it or the
+upload failed, 2 when it could not start.
+"""
+
+
+def add(commands: Any) -> None:
+    """Declare `nrknet train`."""
+    parser = add_command(commands, "train", run, about=HELP, examples=EXAMPLES)
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder of training photos")
+    parser.add_argument(
+        "--dataset", choices=("auto", "sharp", *PAIRED), default="auto",
+        help="what the folder holds: sharp photos, pairs (source/ and target/), or a benchmark as its authors lay it "
+        "out (default: %(default)s, which looks)",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder for what training makes")
+    parser.add_argument(
+        "--preset", default="lite", metavar="P", help=f"the network: {', '.join(PRESETS)} (default: %(default)s)"
+    )
+    parser.add_argument("--recipe", default="default", metavar="R", help="the way it is trained (default: %(default)s)")
+    parser.add_argument(
+        "--variant", metavar="V",
+        help=f"an ablation of the paper's network, in place of a preset: {', '.join(VARIANTS)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--init", metavar="MODEL",
+        help="start from the weights of this network, which may be smaller: a name, a folder, or owner/repo on the Hub",
+    )  # fmt: skip
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=whole_number, metavar="N", help="stop after N steps, earlier runs included")
+    length.add_argument(
+        "--minutes", type=minutes_of_training, metavar="M",
+        help=f"stop after M minutes, earlier runs included (default: {MINUTES}, unless --steps is given)",
+    )  # fmt: skip
+    add_device_option(parser)
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all randomness (default: %(default)s)")
+    parser.add_argument(
+        "--push-to-hub", metavar="OWNER/REPO", help="at the end put the network on the Hugging Face Hub, as nrknet push"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, or go on, until the budget is spent; push the network where that was asked. Returns the exit status."""
+    if not args.data.is_dir():
+        raise UsageError(f"{args.data}: no such folder")
+    if args.push_to_hub is not None:
+        check_can_push(args.push_to_hub)
+    check_folder(args.out)
+    from nrknet.processes import announced_index
+    from nrknet.stopping import TrainingStopped, sigterm_as_interrupt
+
+    is_main = announced_index() == 0
+    logging.basicConfig(level=logging.INFO if is_main else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        with sigterm_as_interrupt():
+            folder = _train_shown(args, is_main)
+    except TrainingStopped as stopped:
+        if is_main:
+            complain(str(stopped))
+        return INTERRUPTED
+    if not is_main:
+        return OK
+    print(f"the trained network is in {folder}: use it with --model {folder}")
+    if args.push_to_hub is None:
+        return OK
+    again = f"; it is not lost: `nrknet push {folder} --repo {args.push_to_hub}` tries again"
+    return push_and_tell(folder, args.push_to_hub, advice=again)
+
+
+def _train_shown(args: argparse.Namespace, is_main: bool) -> Path:
+    """Train, the main process with a progress bar on a terminal, or a line a minute elsewhere."""
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from nrknet import progress
+    from nrknet.train import train
+
+    watched = is_main and sys.stderr.isatty()
+    bar = tqdm(total=1, disable=not watched, bar_format="{desc} {percentage:3.0f}%|{bar}|", desc="getting ready")
+    pace = progress.Pace()
+
+    def show(record: dict[str, float]) -> None:
+        line = pace.line(record)
+        bar.set_description_str(line, refresh=False)
+        bar.update(record["progress"] - bar.n)
+        if not watched and pace.is_due(progress.LINE_EVERY):
+            logging.getLogger(__name__).info("%s", line)
+
+    minutes = MINUTES if args.minutes is None and args.steps is None else args.minutes
+    with bar, logging_redirect_tqdm():
+        try:
+            return train(
+                args.data, args.out, dataset=args.dataset, preset=args.preset, recipe=args.recipe, variant=args.variant,
+                init=args.init, steps=args.steps, minutes=minutes, device=args.device, seed=args.seed,
+                on_step=show if is_main else None,
+            )  # fmt: skip
+        except ValueError as error:
+            raise UsageError(reason(error)) from error
