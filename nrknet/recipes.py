@@ -27,6 +27,9 @@ class SSIMPhases:
         return progress >= self.start and (progress - self.start) % self.period < self.length
 
 
+_OURS = LossConfig(fdr_norm="ortho", radius=0.02, relative=2e-4)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained.
@@ -55,7 +58,7 @@ class Recipe:
         jpeg_chance: share of training crops stored as JPEG.
     """
 
-    loss: LossConfig = field(default_factory=lambda: LossConfig(fdr_norm="ortho", radius=0.02, relative=2e-4))
+    loss: LossConfig = _OURS
     radius_decay: float = 0.15
     ssim_phases: SSIMPhases | None = None
     rate: float = 5e-4
@@ -142,6 +145,7 @@ _AS_WRITTEN = Recipe(
 
 RECIPES: dict[str, Recipe] = {
     "default": Recipe(),
+    "refine": Recipe(loss=replace(_OURS, radius=0.003), radius_decay=1.0, rate=4e-4, warmup=200, reuse=2),
     "gpu": Recipe(
         batch=32, patches=((0.0, 128), (0.3, 256)), pool=512, reuse=2, prefit_steps=1500, rate=1e-3, train_atoms=True
     ),  # fmt: skip
@@ -155,6 +159,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "smoke": Recipe(batch=2, size=64, margin=8, pool=4, reuse=2, prefit_steps=4, warmup=2, save_every=0.0),
 }
-"""`default` for a CPU, `gpu` for one large card; `paper` and `released` are the losses and schedules of Sec. 4.1 (4000
+"""`default` for a CPU, `refine` to go on from a trained network (`init`), whose radii are known and leave the U-Net to
+the image, `gpu` for one large card; `paper` and `released` are the losses and schedules of Sec. 4.1 (4000
 epochs) and of the authors' code (5000 epochs), stretched over whatever budget is given, on the crops that we render;
 `smoke` for a test of the machinery in seconds."""
