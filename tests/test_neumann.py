@@ -174,7 +174,7 @@ def test_fusion_adds_the_highest_powers_or_all_of_them() -> None:
 @pytest.mark.parametrize("expansion", ["cross_scale", "full"])
 @pytest.mark.parametrize("num_scales", [1, 2, 3, 4])
 @pytest.mark.parametrize("preset", ["paper", "lite"])
-def test_eq_10_composed_by_hand_from_the_scales_is_the_image(
+def test_eq_10_composed_by_hand_from_the_scales_is_the_series(
     preset: str, num_scales: int, expansion: str, size: tuple[int, int]
 ) -> None:
     config = replace(PRESETS[preset], num_scales=num_scales, expansion=expansion)
@@ -192,7 +192,7 @@ def test_eq_10_composed_by_hand_from_the_scales_is_the_image(
             if k in powers:
                 up = 2 ** (scale.scale - 1)
                 image += term if up == 1 else F.interpolate(term, scale_factor=up, mode="bilinear")
-    torch.testing.assert_close(output.image, image[..., : size[0], : size[1]], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(output.series, image[..., : size[0], : size[1]], atol=1e-5, rtol=1e-4)
 
 
 def test_the_nearest_pyramid_takes_every_second_pixel_and_the_antialiased_one_keeps_the_mean_place() -> None:
