@@ -3,7 +3,7 @@
 import io
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,10 +16,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from nrknet.curation import MOST_SOFT, Softness
 from nrknet.defocus import DefocusConfig, render_scene
 from nrknet.imageio import is_probably_image
 from nrknet.reading import in_threads, read_pixels
 
+MOST_TRIES = 200
+"""Crops drawn before the photos are taken for out of focus as a whole."""
 VALIDATION_EVERY = 10
 """Every tenth photo of a folder, in sorted order, is kept for validation."""
 
@@ -193,6 +196,7 @@ class RenderedCrops(CropStream[Batch]):
         margin: pixels rendered around a crop and cut off, so that its border holds blur from outside.
         defocus: the renderer's distribution.
         jpeg_chance: share of the blurred crops that are stored as JPEG of quality 60 to 97, as cameras do.
+        softness: of each photo, what is out of focus already; crops with much of that are passed over.
     """
 
     def __init__(
@@ -207,6 +211,7 @@ class RenderedCrops(CropStream[Batch]):
         seed: int,
         defocus: DefocusConfig,
         jpeg_chance: float = 0.0,
+        softness: Sequence[Softness] = (),
         device: torch.device,
         process: int = 0,
         num_processes: int = 1,
@@ -216,6 +221,7 @@ class RenderedCrops(CropStream[Batch]):
             process=process, num_processes=num_processes,
         )  # fmt: skip
         self.photos, self.margin, self.defocus, self.jpeg_chance = photos, margin, defocus, jpeg_chance
+        self.softness = softness
 
     def make_pool(self, number: int) -> Batch:
         """Pool number `number`: uint8 blurred and sharp crops and half-precision radii, on the device."""
@@ -242,12 +248,21 @@ class RenderedCrops(CropStream[Batch]):
 
     def _sharp_crop(self, chance: np.random.Generator) -> Tensor:
         """A random, randomly reduced crop of a random photo: (3,S+2m,S+2m) uint8."""
-        photo = self.photos[chance.integers(len(self.photos))]
         side = self.size + 2 * self.margin
-        least = side / min(photo.shape[1:])
-        scale = 1.0 if least >= 1 or chance.random() < 0.3 else chance.uniform(max(least, 0.4), 1.0)
-        cut = min(round(side / scale), *photo.shape[1:])
-        top, left = (int(chance.integers(0, n - cut + 1)) for n in photo.shape[1:])
+        for _ in range(MOST_TRIES):
+            index = int(chance.integers(len(self.photos)))
+            photo = self.photos[index]
+            least = side / min(photo.shape[1:])
+            scale = 1.0 if least >= 1 or chance.random() < 0.3 else chance.uniform(max(least, 0.4), 1.0)
+            cut = min(round(side / scale), *photo.shape[1:])
+            top, left = (int(chance.integers(0, n - cut + 1)) for n in photo.shape[1:])
+            if not self.softness or self.softness[index].share(top, left, cut) <= MOST_SOFT:
+                break
+        else:
+            raise ValueError(
+                f"of {MOST_TRIES} random crops of the training photos each is out of focus in more than "
+                f"{MOST_SOFT:.0%} of its visible part; expected sharp photos"
+            )
         crop = photo[:, top : top + cut, left : left + cut]
         if cut != side:
             crop = F.interpolate(crop[None].float(), (side, side), mode="bicubic", antialias=True)[0]

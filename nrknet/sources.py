@@ -7,8 +7,10 @@ from typing import Any, Protocol
 
 import torch
 
+from nrknet.curation import find_all
 from nrknet.data import Crops, CropStream, RenderedCrops, SharpPhotos
 from nrknet.datasets import PAIRED, Pair, find_pairs
+from nrknet.inference import Deblurrer
 from nrknet.pairs import PairedCrops, check_pairs, hold_out
 from nrknet.processes import Processes
 from nrknet.recipes import Recipe
@@ -74,7 +76,9 @@ def recognise(root: Path) -> str:
     return SHARP
 
 
-def open_source(root: Path, dataset: str, recipe: Recipe, *, check: bool = True) -> Source:
+def open_source(
+    root: Path, dataset: str, recipe: Recipe, *, check: bool = True, curator: Deblurrer | None = None
+) -> Source:
     """Find the training data of a folder and check every file.
 
     Args:
@@ -82,6 +86,7 @@ def open_source(root: Path, dataset: str, recipe: Recipe, *, check: bool = True)
         dataset: one of TRAINING_DATA.
         recipe: its crops must fit into the photos.
         check: decode all the pairs; sharp photos are kept in memory and so are always decoded.
+        curator: leaves out crops of sharp photos of which this network finds a part out of focus.
 
     Raises:
         ValueError: an unknown name, another layout, a missing partner, a file that cannot be read, or photos too small.
@@ -89,7 +94,13 @@ def open_source(root: Path, dataset: str, recipe: Recipe, *, check: bool = True)
     if dataset not in TRAINING_DATA:
         raise ValueError(f"unknown data set {dataset!r}; known: {', '.join(TRAINING_DATA)}")
     name = recognise(root) if dataset == AUTO else dataset
-    source: Source = SharpSource(root, recipe) if name == SHARP else PairSource(root, name, recipe, check=check)
+    if curator is not None and name != SHARP:
+        raise ValueError(f"a curator looks through sharp photos; {root} holds {name}, whose truth is given")
+    source: Source
+    if name == SHARP:
+        source = SharpSource(root, recipe, curator)
+    else:
+        source = PairSource(root, name, recipe, check=check)
     log.info("training data: %s", ", ".join(f"{key} {value}" for key, value in source.summary().items()))
     return source
 
@@ -99,27 +110,31 @@ class SharpSource:
 
     name, has_radius = SHARP, True
 
-    def __init__(self, root: Path, recipe: Recipe) -> None:
+    def __init__(self, root: Path, recipe: Recipe, curator: Deblurrer | None = None) -> None:
         photos = SharpPhotos(root, least_side=min(recipe.size, 64))
-        self._recipe = recipe
+        self._recipe, self._is_curated = recipe, curator is not None
         self._training, self._held_out = photos.split()
+        self._softness, self._held_out_softness = (
+            find_all(some, curator) if curator else [] for some in (self._training, self._held_out)
+        )
 
     def summary(self) -> dict[str, Any]:
-        return {"dataset": self.name, "photos": len(self._training), "validation_photos": len(self._held_out)}
+        counts = {"photos": len(self._training), "validation_photos": len(self._held_out)}
+        return {"dataset": self.name, **counts, "curated": self._is_curated}
 
     def stream(self, processes: Processes, *, pool: int, seed: int) -> RenderedCrops:
         recipe = self._recipe
         return RenderedCrops(
             self._training, size=recipe.size, margin=recipe.margin, batch=recipe.batch, pool=pool, reuse=recipe.reuse,
-            seed=seed, defocus=recipe.defocus, jpeg_chance=recipe.jpeg_chance, device=processes.device,
-            process=processes.index, num_processes=processes.count,
+            seed=seed, defocus=recipe.defocus, jpeg_chance=recipe.jpeg_chance, softness=self._softness,
+            device=processes.device, process=processes.index, num_processes=processes.count,
         )  # fmt: skip
 
     def validation(self, device: torch.device) -> Crops:
         recipe, count = self._recipe, min(NUM_VALIDATION, 4 * len(self._held_out))
         crops = RenderedCrops(
             self._held_out, size=recipe.size, margin=recipe.margin, batch=1, pool=count, reuse=1,
-            seed=VALIDATION_SEED, defocus=recipe.defocus, device=device,
+            seed=VALIDATION_SEED, defocus=recipe.defocus, softness=self._held_out_softness, device=device,
         )  # fmt: skip
         return crops.make_pool(0)
 

@@ -18,6 +18,7 @@ from nrknet._version import __version__
 from nrknet.checkpoint import CHECKPOINT_FILE, read_checkpoint, write_checkpoint
 from nrknet.config import NRKNetConfig, named_config
 from nrknet.data import Crops, CropStream
+from nrknet.inference import Deblurrer
 from nrknet.learner import Learner
 from nrknet.model import NRKNet
 from nrknet.processes import Processes, join_processes
@@ -48,6 +49,7 @@ def train(
     variant: str | None = None,
     dataset: str = AUTO,
     init: str | Path | None = None,
+    curator: str | Path | None = None,
     steps: int | None = None,
     minutes: float | None = None,
     device: str = "auto",
@@ -67,6 +69,7 @@ def train(
         recipe: which of RECIPES.
         dataset: how `data` is laid out, one of TRAINING_DATA; "auto" looks.
         init: start from the weights of this network, which `load_model` takes; the new one may be larger.
+        curator: leave out crops of sharp photos of which this network finds a part out of focus.
         steps: stop after so many steps in all, earlier sessions included; or
         minutes: stop after so many minutes of training in all.
         device: "auto", "cpu", "cuda" or "mps".
@@ -95,10 +98,10 @@ def train(
     RECIPES[recipe].check_sides(config.size_multiple)
     start = None if init is None else load_model(init, device="cpu")
     processes = join_processes(device)
-    source = open_source(Path(data), dataset, RECIPES[recipe], check=processes.is_main)
+    looker = None if curator is None else Deblurrer(curator, device=processes.device)
+    source = open_source(Path(data), dataset, RECIPES[recipe], check=processes.is_main, curator=looker)
     names = {"preset": preset if variant is None else None, "variant": variant, "recipe": recipe}
-    if init is not None:
-        names["init"] = str(init)
+    names |= {name: str(value) for name, value in (("init", init), ("curator", curator)) if value is not None}
     trainer = Trainer(config, RECIPES[recipe], source, Path(out), processes, seed, names=names, start=start)
     log.info("training on %s, number of processes: %d", processes.device, processes.count)
     trainer.resume()
@@ -121,7 +124,7 @@ class Trainer:
         out: run folder; made when missing.
         processes: this process, alone or with others.
         seed: of weights, crops and rendering.
-        names: of preset, variant, recipe and the network to start from, for the records.
+        names: of preset, variant, recipe, curator and the network to start from, for the records.
         start: the network to start from.
     """
 
@@ -271,6 +274,7 @@ class Trainer:
             "recipe": asdict(self.recipe),
             "seed": self.seed,
             "start": self.names.get("init"),
+            "curator": self.names.get("curator"),
             "data set": self.source.summary(),
             "number of processes": self.processes.count,
         }

@@ -70,7 +70,7 @@ def test_a_layout_is_recognised_by_the_authors_folder_in_it(name: str, tmp_path:
 @pytest.mark.parametrize(
     ("name", "summary"),
     [
-        ("sharp", {"dataset": "sharp", "photos": 2, "validation_photos": 1}),
+        ("sharp", {"dataset": "sharp", "photos": 2, "validation_photos": 1, "curated": False}),
         ("pairs", {"dataset": "pairs", "pairs": 10, "validation_pairs": 2}),
         ("dpdd", {"dataset": "dpdd", "pairs": 3, "validation_pairs": 3}),
         ("lfdof", {"dataset": "lfdof", "pairs": 20, "validation_pairs": 4}),

@@ -465,7 +465,7 @@ def test_every_choice_is_on_record(photos: Path, tmp_path: Path) -> None:
     run(photos, tmp_path, preset="tiny radius", seed=7, steps=2)
     facts = json.loads((tmp_path / "run.json").read_text())
     assert facts["names"] == {"preset": "tiny radius", "variant": None, "recipe": "smoke"}
-    assert facts["data"] == {"dataset": "sharp", "photos": 2, "validation_photos": 1}
+    assert facts["data"] == {"dataset": "sharp", "photos": 2, "validation_photos": 1, "curated": False}
     assert (facts["seed"], facts["device"], facts["processes"]) == (7, "cpu", 1)
     assert facts["budget"] == {"steps": 2, "minutes": None} and (facts["pool"], facts["prefit_steps"]) == (2, 1)
     assert NRKNetConfig.from_dict(facts["config"]) == PRESETS["tiny radius"]

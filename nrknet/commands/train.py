@@ -64,6 +64,11 @@ def add(commands: Any) -> None:
         "--init", metavar="MODEL",
         help="start from the weights of this network, which may be smaller: a name, a folder, or owner/repo on the Hub",
     )  # fmt: skip
+    parser.add_argument(
+        "--curator", metavar="MODEL",
+        help="leave out crops of sharp photos of which this network finds a part out of focus: towards a soft "
+        "background a network learns to leave blur alone",
+    )  # fmt: skip
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", type=whole_number, metavar="N", help="stop after N steps, earlier runs included")
     length.add_argument(
@@ -129,8 +134,8 @@ def _train_shown(args: argparse.Namespace, is_main: bool) -> Path:
         try:
             return train(
                 args.data, args.out, dataset=args.dataset, preset=args.preset, recipe=args.recipe, variant=args.variant,
-                init=args.init, steps=args.steps, minutes=minutes, device=args.device, seed=args.seed,
-                on_step=show if is_main else None,
+                init=args.init, curator=args.curator, steps=args.steps, minutes=minutes, device=args.device,
+                seed=args.seed, on_step=show if is_main else None,
             )  # fmt: skip
         except ValueError as error:
             raise UsageError(reason(error)) from error
