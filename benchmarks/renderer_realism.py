@@ -27,7 +27,7 @@ from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter, map_coordinates
 from scipy.stats import kurtosis, wasserstein_distance
 
-from nrknet.data import RenderedCrops, SharpPhotos
+from nrknet.data import RenderedCrops, SharpPhotos, StreamOptions
 from nrknet.imageio import is_probably_image
 from nrknet.recipes import RECIPES
 
@@ -198,9 +198,10 @@ def rendered_and_sharp(folder: Path, count: int, seed: int, jpeg: float | None) 
     """Cells of rendered crops and of the sharp photos as they are, and the crops' PSNR against their truth."""
     recipe = RECIPES["default"]
     photos = SharpPhotos(folder, least_side=PATCH).photos
+    options = StreamOptions(size=PATCH, batch=4, pool=count, reuse=1, seed=seed, device=torch.device("cpu"))
     crops = RenderedCrops(
-        photos, size=PATCH, margin=recipe.margin, batch=4, pool=count, reuse=1, seed=seed, defocus=recipe.defocus,
-        jpeg_chance=recipe.jpeg_chance if jpeg is None else jpeg, device=torch.device("cpu"),
+        photos, options, margin=recipe.margin, defocus=recipe.defocus,
+        jpeg_chance=recipe.jpeg_chance if jpeg is None else jpeg,
     ).make_pool(0)  # fmt: skip
     rendered: Cells = defaultdict(list)
     sharp: Cells = defaultdict(list)

@@ -93,13 +93,9 @@ class SharpPhotos:
         return train, [self.photos[i] for i in sorted(held_out)]
 
 
-class CropStream(ABC, Generic[AnyCrops]):
-    """Batches of crops; each pool of crops is made from its own seed and used a few times.
-
-    Making crops on a CPU costs about as much as a training step, hence the reuse: every pass over a pool flips and
-    turns its crops anew. A position in the stream (`step`) alone decides a batch, so training resumes exactly.
-    Several processes take turns at the pools of one stream, so no two see the same crops. On a CUDA device the next
-    pool is made in a thread while the current one is used; `close` gives it up.
+@dataclass(frozen=True)
+class StreamOptions:
+    """How crops are cut and served.
 
     Args:
         size: side S of a crop in pixels.
@@ -109,25 +105,40 @@ class CropStream(ABC, Generic[AnyCrops]):
         seed: decides everything.
         device: where crops are made and served.
         process, num_processes: which of how many processes asks.
+
+    Raises:
+        ValueError: `pool` is no multiple of `batch`.
     """
 
-    def __init__(
-        self,
-        *,
-        size: int,
-        batch: int,
-        pool: int,
-        reuse: int,
-        seed: int,
-        device: torch.device,
-        process: int = 0,
-        num_processes: int = 1,
-    ) -> None:
-        if pool % batch:
-            raise ValueError(f"pool must be a multiple of the batch size {batch}, got {pool}")
-        self.size, self.batch, self.pool, self.reuse = size, batch, pool, reuse
-        self.seed, self.device, self.process, self.num_processes = seed, device, process, num_processes
-        self.ahead = device.type == "cuda"  # on a CPU a thread would take from the step what it gives to the pool
+    size: int
+    batch: int
+    pool: int
+    reuse: int
+    seed: int
+    device: torch.device
+    process: int = 0
+    num_processes: int = 1
+
+    def __post_init__(self) -> None:
+        if self.pool % self.batch:
+            raise ValueError(f"pool must be a multiple of the batch size {self.batch}, got {self.pool}")
+
+
+class CropStream(ABC, Generic[AnyCrops]):
+    """Batches of crops; each pool of crops is made from its own seed and used a few times.
+
+    Making crops on a CPU costs about as much as a training step, hence the reuse: every pass over a pool flips and
+    turns its crops anew. A position in the stream (`step`) alone decides a batch, so training resumes exactly.
+    Several processes take turns at the pools of one stream, so no two see the same crops. On a CUDA device the next
+    pool is made in a thread while the current one is used; `close` gives it up.
+
+    Args:
+        options: how crops are cut and served.
+    """
+
+    def __init__(self, options: StreamOptions) -> None:
+        self.options = options
+        self.ahead = options.device.type == "cuda"  # on a CPU a thread would take from the step what it gives the pool
         self._number = -1
         self._crops: AnyCrops | None = None
         self._ahead: tuple[int, Future[AnyCrops]] | None = None
@@ -154,22 +165,23 @@ class CropStream(ABC, Generic[AnyCrops]):
     @property
     def steps_per_pool(self) -> int:
         """Training steps served by one pool."""
-        return self.pool * self.reuse // self.batch
+        return self.options.pool * self.options.reuse // self.options.batch
 
     def at(self, step: int, *, side: int | None = None) -> AnyCrops:
         """The batch of one step; `side` cuts a random window of that many pixels from each crop."""
+        options = self.options
         turn, within = divmod(step, self.steps_per_pool)
-        number = turn * self.num_processes + self.process
-        lap, position = divmod(within * self.batch, self.pool)
-        chance = np.random.default_rng((self.seed, 2, number, lap))
-        order = chance.permutation(self.pool)[position : position + self.batch]
-        turns = chance.integers(0, 8, self.pool)[order]
+        number = turn * options.num_processes + options.process
+        lap, position = divmod(within * options.batch, options.pool)
+        chance = np.random.default_rng((options.seed, 2, number, lap))
+        order = chance.permutation(options.pool)[position : position + options.batch]
+        turns = chance.integers(0, 8, options.pool)[order]
         crops = self._pool_of(number)
         index = torch.from_numpy(order).to(crops.blurred.device)
         batch = crops.each(lambda x: x[index])
-        if side is not None and side != self.size:
-            window = np.random.default_rng((self.seed, 3, number, within))
-            corners = window.integers(0, self.size - side + 1, (self.batch, 2))
+        if side is not None and side != options.size:
+            window = np.random.default_rng((options.seed, 3, number, within))
+            corners = window.integers(0, options.size - side + 1, (options.batch, 2))
             batch = batch.each(partial(_windows, corners=corners, side=side))
         return batch.floats().each(partial(_turned, turns=turns))
 
@@ -182,7 +194,7 @@ class CropStream(ABC, Generic[AnyCrops]):
                 self._crops = self.make_pool(number)
             self._number, self._ahead = number, None
             if self.ahead:
-                later = number + self.num_processes
+                later = number + self.options.num_processes
                 self._ahead = later, self._thread.submit(self.make_pool, later)
         return self._crops
 
@@ -192,7 +204,7 @@ class RenderedCrops(CropStream[Batch]):
 
     Args:
         photos: (3,H,W) uint8 sharp photos.
-        size, batch, pool, reuse, seed, device, process, num_processes: see `CropStream`.
+        options: how crops are cut and served.
         margin: pixels rendered around a crop and cut off, so that its border holds blur from outside.
         defocus: the renderer's distribution.
         jpeg_chance: share of the blurred crops that are stored as JPEG of quality 60 to 97, as cameras do.
@@ -202,37 +214,27 @@ class RenderedCrops(CropStream[Batch]):
     def __init__(
         self,
         photos: list[Tensor],
+        options: StreamOptions,
         *,
-        size: int,
         margin: int,
-        batch: int,
-        pool: int,
-        reuse: int,
-        seed: int,
         defocus: DefocusConfig,
         jpeg_chance: float = 0.0,
         softness: Sequence[Softness] = (),
-        device: torch.device,
-        process: int = 0,
-        num_processes: int = 1,
     ) -> None:
-        super().__init__(
-            size=size, batch=batch, pool=pool, reuse=reuse, seed=seed, device=device,
-            process=process, num_processes=num_processes,
-        )  # fmt: skip
+        super().__init__(options)
         self.photos, self.margin, self.defocus, self.jpeg_chance = photos, margin, defocus, jpeg_chance
         self.softness = softness
 
     def make_pool(self, number: int) -> Batch:
         """Pool number `number`: uint8 blurred and sharp crops and half-precision radii, on the device."""
-        chance = np.random.default_rng((self.seed, 1, number))
+        chance = np.random.default_rng((self.options.seed, 1, number))
         generator = torch.Generator().manual_seed(int(chance.integers(2**62)))
         parts = []
-        for _ in range(0, self.pool, 4):
+        for _ in range(0, self.options.pool, 4):
             self.check_wanted()
-            crops = torch.stack([self._sharp_crop(chance) for _ in range(4)]).to(self.device)
+            crops = torch.stack([self._sharp_crop(chance) for _ in range(4)]).to(self.options.device)
             scene = render_scene(crops.float() / 255, self.defocus, generator)
-            inner = slice(self.margin, self.margin + self.size)
+            inner = slice(self.margin, self.margin + self.options.size)
             blurred = scene.blurred.mul(255).round().byte()
             for i in np.flatnonzero(chance.random(len(blurred)) < self.jpeg_chance):
                 blurred[i] = _through_jpeg(blurred[i], int(chance.integers(60, 98)))
@@ -243,12 +245,12 @@ class RenderedCrops(CropStream[Batch]):
                     scene.radius[..., inner, inner].half(),
                 )
             )
-        join = (torch.cat([getattr(p, name) for p in parts])[: self.pool] for name in ("blurred", "sharp", "radius"))
-        return Batch(*join)
+        names, count = ("blurred", "sharp", "radius"), self.options.pool
+        return Batch(*(torch.cat([getattr(p, name) for p in parts])[:count] for name in names))
 
     def _sharp_crop(self, chance: np.random.Generator) -> Tensor:
         """A random, randomly reduced crop of a random photo: (3,S+2m,S+2m) uint8."""
-        side = self.size + 2 * self.margin
+        side = self.options.size + 2 * self.margin
         for _ in range(MOST_TRIES):
             index = int(chance.integers(len(self.photos)))
             photo = self.photos[index]

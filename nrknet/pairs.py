@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nrknet.data import VALIDATION_EVERY, Crops, CropStream
+from nrknet.data import VALIDATION_EVERY, Crops, CropStream, StreamOptions
 from nrknet.datasets import Pair
 from nrknet.reading import in_threads, read_pixels
 
@@ -69,34 +69,19 @@ class PairedCrops(CropStream[Crops]):
 
     Args:
         pairs: files that `check_pairs` has passed.
-        size, batch, pool, reuse, seed, device, process, num_processes: see `CropStream`.
+        options: how crops are cut and served.
     """
 
-    def __init__(
-        self,
-        pairs: Sequence[Pair],
-        *,
-        size: int,
-        batch: int,
-        pool: int,
-        reuse: int,
-        seed: int,
-        device: torch.device,
-        process: int = 0,
-        num_processes: int = 1,
-    ) -> None:
-        super().__init__(
-            size=size, batch=batch, pool=pool, reuse=reuse, seed=seed, device=device,
-            process=process, num_processes=num_processes,
-        )  # fmt: skip
+    def __init__(self, pairs: Sequence[Pair], options: StreamOptions) -> None:
+        super().__init__(options)
         self.pairs = pairs
         self._decoded: OrderedDict[int, Tensor] = OrderedDict()  # the least recently used first
 
     def make_pool(self, number: int) -> Crops:
         """Pool number `number`: uint8 crops on the device."""
-        chance = np.random.default_rng((self.seed, 1, number))
-        chosen = chance.integers(0, len(self.pairs), self.pool)
-        places = chance.random((self.pool, 2))
+        chance = np.random.default_rng((self.options.seed, 1, number))
+        chosen = chance.integers(0, len(self.pairs), self.options.pool)
+        places = chance.random((self.options.pool, 2))
         crops: dict[int, Tensor] = {}
         wanted = [int(index) for index in np.unique(chosen)]
         for start in range(0, len(wanted), 16):  # a few at a time: all the pairs of a pool may be too many to hold
@@ -105,7 +90,7 @@ class PairedCrops(CropStream[Crops]):
             for index, pair in zip(some, in_threads(self._read, some, doing="reading pairs"), strict=True):
                 crops |= self._cut(pair, np.flatnonzero(chosen == index), places)
                 self._keep(index, pair)
-        together = torch.stack([crops[i] for i in range(self.pool)]).to(self.device)
+        together = torch.stack([crops[i] for i in range(self.options.pool)]).to(self.options.device)
         return Crops(together[:, :3].contiguous(), together[:, 3:].contiguous(), None)
 
     def _read(self, index: int) -> Tensor:
@@ -121,9 +106,9 @@ class PairedCrops(CropStream[Crops]):
         """The crops (6,S,S) of one pair, by their position in the pool; a place is a share of the room there is."""
         crops = {}
         for position in positions.tolist():
-            room = np.array(pair.shape[1:]) - self.size + 1
+            room = np.array(pair.shape[1:]) - self.options.size + 1
             top, left = (places[position] * room).astype(int).tolist()
-            crops[position] = pair[:, top : top + self.size, left : left + self.size].contiguous()
+            crops[position] = pair[:, top : top + self.options.size, left : left + self.options.size].contiguous()
         return crops
 
     def _keep(self, index: int, pair: Tensor) -> None:

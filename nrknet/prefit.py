@@ -88,8 +88,9 @@ def _prediction(image: Tensor, sharp: Tensor, weights: LossConfig, crops: Tensor
 
 def _half_size(crops: RenderedCrops, step: int) -> Batch:
     """A batch cut to half size: the table needs many radii, not large pictures."""
-    side = max(crops.size // 2, min(crops.size, 64))
-    first = (step % 2) * (crops.size - side)
+    size = crops.options.size
+    side = max(size // 2, min(size, 64))
+    first = (step % 2) * (size - side)
     cut = slice(first, first + side)
     batch = crops.at(step)
     return Batch(*(x[..., cut, cut].contiguous() for x in (batch.blurred, batch.sharp, batch.radius)))

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 
 from nrknet.curation import find_all
-from nrknet.data import Crops, CropStream, RenderedCrops, SharpPhotos
+from nrknet.data import Crops, CropStream, RenderedCrops, SharpPhotos, StreamOptions
 from nrknet.datasets import PAIRED, Pair, find_pairs
 from nrknet.inference import Deblurrer
 from nrknet.pairs import PairedCrops, check_pairs, hold_out
@@ -125,16 +125,15 @@ class SharpSource:
     def stream(self, processes: Processes, *, pool: int, seed: int) -> RenderedCrops:
         recipe = self._recipe
         return RenderedCrops(
-            self._training, size=recipe.size, margin=recipe.margin, batch=recipe.batch, pool=pool, reuse=recipe.reuse,
-            seed=seed, defocus=recipe.defocus, jpeg_chance=recipe.jpeg_chance, softness=self._softness,
-            device=processes.device, process=processes.index, num_processes=processes.count,
+            self._training, _for_training(recipe, processes, pool=pool, seed=seed), margin=recipe.margin,
+            defocus=recipe.defocus, jpeg_chance=recipe.jpeg_chance, softness=self._softness,
         )  # fmt: skip
 
     def validation(self, device: torch.device) -> Crops:
         recipe, count = self._recipe, min(NUM_VALIDATION, 4 * len(self._held_out))
         crops = RenderedCrops(
-            self._held_out, size=recipe.size, margin=recipe.margin, batch=1, pool=count, reuse=1,
-            seed=VALIDATION_SEED, defocus=recipe.defocus, softness=self._held_out_softness, device=device,
+            self._held_out, _for_validation(recipe, device, count=count), margin=recipe.margin,
+            defocus=recipe.defocus, softness=self._held_out_softness,
         )  # fmt: skip
         return crops.make_pool(0)
 
@@ -157,18 +156,21 @@ class PairSource:
         return {"dataset": self.name, "pairs": len(self._training), "validation_pairs": len(self._held_out)}
 
     def stream(self, processes: Processes, *, pool: int, seed: int) -> PairedCrops:
-        recipe = self._recipe
-        return PairedCrops(
-            self._training, size=recipe.size, batch=recipe.batch, pool=pool, reuse=recipe.reuse, seed=seed,
-            device=processes.device, process=processes.index, num_processes=processes.count,
-        )  # fmt: skip
+        return PairedCrops(self._training, _for_training(self._recipe, processes, pool=pool, seed=seed))
 
     def validation(self, device: torch.device) -> Crops:
-        crops = PairedCrops(
-            self._held_out, size=self._recipe.size, batch=1, pool=NUM_VALIDATION, reuse=1, seed=VALIDATION_SEED,
-            device=device,
-        )  # fmt: skip
-        return crops.make_pool(0)
+        return PairedCrops(self._held_out, _for_validation(self._recipe, device, count=NUM_VALIDATION)).make_pool(0)
+
+
+def _for_training(recipe: Recipe, processes: Processes, *, pool: int, seed: int) -> StreamOptions:
+    return StreamOptions(
+        size=recipe.size, batch=recipe.batch, pool=pool, reuse=recipe.reuse, seed=seed, device=processes.device,
+        process=processes.index, num_processes=processes.count,
+    )  # fmt: skip
+
+
+def _for_validation(recipe: Recipe, device: torch.device, *, count: int) -> StreamOptions:
+    return StreamOptions(size=recipe.size, batch=1, pool=count, reuse=1, seed=VALIDATION_SEED, device=device)
 
 
 def _own_validation(root: Path, name: str) -> list[Pair]:

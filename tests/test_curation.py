@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nrknet.config import PRESETS, NRKNetConfig
 from nrknet.curation import Softness, find_all, find_softness
-from nrknet.data import RenderedCrops
+from nrknet.data import RenderedCrops, StreamOptions
 from nrknet.defocus import DefocusConfig, render_defocus
 from nrknet.inference import Deblurrer
 from nrknet.recipes import RECIPES
@@ -61,10 +61,8 @@ def test_a_trained_network_finds_the_soft_half_of_a_photo() -> None:
 
 def crops_of(photo: Tensor, softness: list[Softness]) -> RenderedCrops:
     still = DefocusConfig(sharp_fraction=1.0, dark_chance=0, highlight_chance=0, gamma=(1, 1), sharpen_chance=0)
-    return RenderedCrops(
-        [photo], size=32, margin=0, batch=4, pool=16, reuse=1, seed=0, defocus=still, softness=softness,
-        device=torch.device("cpu"),
-    )  # fmt: skip
+    options = StreamOptions(size=32, batch=4, pool=16, reuse=1, seed=0, device=torch.device("cpu"))
+    return RenderedCrops([photo], options, margin=0, defocus=still, softness=softness)
 
 
 def test_crops_keep_clear_of_what_is_soft() -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from nrknet import data as data_module
-from nrknet.data import VALIDATION_EVERY, Crops, RenderedCrops, SharpPhotos
+from nrknet.data import VALIDATION_EVERY, Crops, RenderedCrops, SharpPhotos, StreamOptions
 from nrknet.defocus import DefocusConfig
 
 SHARP = DefocusConfig(
@@ -35,9 +35,10 @@ def photos(count: int = 3, side: int = 60) -> list[Tensor]:
 
 
 def crops(sources: list[Tensor] | None = None, **options: Any) -> RenderedCrops:
-    settings: dict[str, Any] = {"size": 32, "margin": 4, "batch": 2, "pool": 4, "reuse": 2, "seed": 0}
-    settings |= {"defocus": DefocusConfig(), "device": torch.device("cpu")} | options
-    return RenderedCrops(photos() if sources is None else sources, **settings)
+    settings: dict[str, Any] = {"size": 32, "batch": 2, "pool": 4, "reuse": 2, "seed": 0, "device": torch.device("cpu")}
+    rendering: dict[str, Any] = {"margin": 4, "defocus": DefocusConfig()}
+    rendering |= {name: options.pop(name) for name in ("margin", "defocus", "jpeg_chance") if name in options}
+    return RenderedCrops(photos() if sources is None else sources, StreamOptions(**(settings | options)), **rendering)
 
 
 def same(one: Crops, other: Crops) -> bool:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from nrknet import pairs as pairs_module
-from nrknet.data import Crops
+from nrknet.data import Crops, StreamOptions
 from nrknet.datasets import Pair
 from nrknet.imageio import Photo, write_photo
 from nrknet.pairs import PairedCrops, check_pairs, hold_out
@@ -39,7 +39,8 @@ def make_pairs(folder: Path, count: int = 3, sizes: tuple[tuple[int, int], ...] 
 
 
 def crops(pairs: list[Pair], **options: Any) -> PairedCrops:
-    return PairedCrops(pairs, **{"size": 16, "batch": 2, "pool": 8, "reuse": 2, "seed": 0, "device": CPU, **options})
+    settings: dict[str, Any] = {"size": 16, "batch": 2, "pool": 8, "reuse": 2, "seed": 0, "device": CPU}
+    return PairedCrops(pairs, StreamOptions(**(settings | options)))
 
 
 def same(one: Crops, other: Crops) -> bool:

@@ -24,7 +24,7 @@ from nrknet import cli, learner
 from nrknet import train as train_module
 from nrknet.basis import coefficient_basis
 from nrknet.config import PRESETS, NRKNetConfig
-from nrknet.data import RenderedCrops
+from nrknet.data import RenderedCrops, StreamOptions
 from nrknet.defocus import DefocusConfig
 from nrknet.losses import LossConfig
 from nrknet.model import NRKNet
@@ -481,9 +481,8 @@ def test_prefitting_changes_atoms_basis_and_table_and_leaves_radius_zero_the_ide
     model = NRKNet(NRKNetConfig(**TINY, **{**TINY_RADIUS, "num_coordinates": count}))
     before = {k: v.clone() for k, v in model.state_dict().items()}
     source, cpu = torch.from_numpy(data.coffee()[:100, :100].copy()).permute(2, 0, 1), torch.device("cpu")
-    crops = RenderedCrops(
-        [source], size=32, margin=4, batch=2, pool=4, reuse=1, seed=0, defocus=DefocusConfig(), device=cpu
-    )
+    options = StreamOptions(size=32, batch=2, pool=4, reuse=1, seed=0, device=cpu)
+    crops = RenderedCrops([source], options, margin=4, defocus=DefocusConfig())
     prefit_table(model, crops, steps=6, weights=LossConfig())  # the atoms move from the second of their two on
     changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
     assert changed == {"atoms.logits", "head.table", *(("head.basis",) if count else ())}
