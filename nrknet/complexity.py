@@ -1,0 +1,97 @@
+"""What a network costs: its parameters, and the multiply-accumulates that one photo takes, part by part."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from nrknet.config import NRKNetConfig
+from nrknet.model import NRKNet
+
+HEIGHT, WIDTH = 720, 1280
+"""The photo of the paper's Table 1."""
+_MODULES = {"unet": "U-Net", "memory": "memory", "head": "coefficients", "image_head": "image head"}
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """Learned numbers and multiply-accumulates by part of the network: U-Net, memory, coefficients, image head, RKR."""
+
+    parameters: dict[str, int]
+    macs: dict[str, int]
+
+    @property
+    def total_parameters(self) -> int:
+        """All learned numbers."""
+        return sum(self.parameters.values())
+
+    @property
+    def total_macs(self) -> int:
+        """All multiply-accumulates of one photo."""
+        return sum(self.macs.values())
+
+
+def complexity(config: NRKNetConfig, *, height: int = HEIGHT, width: int = WIDTH) -> Complexity:
+    """Count parameters and multiply-accumulates (Table 1's last columns but one).
+
+    Convolutions and matrix products are counted by PyTorch on tensors that hold no numbers; RKR, the blurring by atoms
+    and the sum over j in all applications of all D_t, as `rkr_macs` has it. Activations, pooling, resizing and the
+    products of gates are not counted, as usual.
+
+    Args:
+        config: the network's structure.
+        height, width: of the photo in pixels, at least 16.
+    """
+    with FakeTensorMode(), torch.no_grad():
+        model = NRKNet(config).eval()
+        counter = FlopCounterMode(display=False)
+        with counter:
+            model(torch.empty(1, 3, height, width))
+    found = counter.get_flop_counts()
+    macs = {part: sum(found.get(f"NRKNet.{name}", {}).values()) // 2 for name, part in _MODULES.items()}
+    macs["RKR"] = rkr_macs(config, height=height, width=width)
+    parameters = {part: _learned(getattr(model, name)) for name, part in _MODULES.items()}
+    parameters["RKR"] = _learned(model.atoms) + _learned(model.fusion)
+    return Complexity(parameters, macs)
+
+
+def rkr_macs(config: NRKNetConfig, *, height: int = HEIGHT, width: int = WIDTH) -> int:
+    """Multiply-accumulates of Eq. 11 in all its applications: scale t applies D_t `config.powers(t)` times.
+
+    Per pixel and colour an atom costs the taps that its structure needs (`atom_macs`), and the sum over j a product per
+    coefficient; where the sum is learned, 3K more.
+
+    Args:
+        config: the network's structure.
+        height, width: of the photo in pixels; padded to the network's multiple.
+    """
+    multiple = config.size_multiple
+    height, width = (max(-(-n // multiple), 2) * multiple for n in (height, width))
+    count = config.num_coefficients
+    per_pixel = 3 * (atom_macs(config) + count + (3 * count if config.fusion == "learned" else 0))
+    applications = sum(config.powers(t) * (height >> (t - 1)) * (width >> (t - 1)) for t in _scales(config))
+    return per_pixel * applications
+
+
+def atom_macs(config: NRKNetConfig) -> int:
+    """Products per pixel and colour to blur by all J atoms.
+
+    recursive: two passes of 3 taps per atom, from the last atom's image (Eq. 5). nonrecursive and gaussian: two passes
+    of 2j + 1 taps. nonseparable: (2j + 1)^2 taps.
+    """
+    sides = [2 * j + 1 for j in range(1, config.num_atoms + 1)]
+    if config.atoms == "recursive":
+        return 6 * config.num_atoms
+    if config.atoms == "nonseparable":
+        return sum(side**2 for side in sides)
+    return sum(2 * side for side in sides)
+
+
+def _scales(config: NRKNetConfig) -> range:
+    return range(1, config.num_scales + 1)
+
+
+def _learned(module: nn.Module | None) -> int:
+    return 0 if module is None else sum(p.numel() for p in module.parameters())

@@ -1,0 +1,72 @@
+"""Parameters and multiply-accumulates, counted."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from nrknet import NRKNet
+from nrknet.complexity import atom_macs, complexity, rkr_macs
+from nrknet.config import PRESETS, VARIANTS, NRKNetConfig
+
+
+def products(module: nn.Conv2d | nn.ConvTranspose2d, inputs: torch.Tensor, outputs: torch.Tensor) -> int:
+    """Multiply-accumulates of one convolution by its shapes: an enlarging one spreads every input pixel's taps."""
+    taps = module.weight[0].numel() * module.weight.shape[0]
+    return taps * (inputs if isinstance(module, nn.ConvTranspose2d) else outputs)[0, 0].numel()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_parameters_are_all_those_of_the_network(name: str) -> None:
+    expected = sum(p.numel() for p in NRKNet(PRESETS[name]).parameters())
+    assert complexity(PRESETS[name], height=64, width=64).total_parameters == expected
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_convolutions_are_counted_as_their_shapes_say(name: str) -> None:
+    config = replace(PRESETS[name], widths=(8, 12, 16))
+    model, counted = NRKNet(config).eval(), {"unet": 0, "memory": 0}
+    for part in counted:
+        for module in getattr(model, part).modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+
+                def count(
+                    module: nn.Module, inputs: tuple[torch.Tensor], outputs: torch.Tensor, part: str = part
+                ) -> None:
+                    counted[part] += products(module, inputs[0], outputs)  # type: ignore[arg-type]
+
+                module.register_forward_hook(count)
+    with torch.no_grad():
+        model(torch.rand(1, 3, 96, 128))
+    found = complexity(config, height=96, width=128)
+    assert (found.macs["U-Net"], found.macs["memory"]) == (counted["unet"], counted["memory"])
+
+
+def test_the_authors_network_takes_868_billion_products_at_1280x720_and_6_1_million_parameters() -> None:
+    found = complexity(PRESETS["released"])
+    assert found.total_parameters == 6_094_107
+    assert found.total_macs == pytest.approx(868e9, rel=0.002)
+
+
+@pytest.mark.parametrize(
+    ("variant", "learned", "per_pixel"),
+    [("FullRKR", 60, 120), ("NonRecursive", 440, 880), ("NonSeparable", 12340, 12340), ("NonAdaptive", 0, 880)],
+)
+def test_atoms_cost_what_their_structure_says(variant: str, learned: int, per_pixel: int) -> None:
+    config = VARIANTS[variant]
+    assert complexity(config, height=64, width=64).parameters["RKR"] == learned
+    assert atom_macs(config) == per_pixel
+
+
+def test_rkr_is_counted_over_all_applications_of_all_scales() -> None:
+    config = NRKNetConfig(num_atoms=2, widths=(8,), num_blocks=(1,))
+    per_pixel = 3 * (12 + 3)
+    assert rkr_macs(config, height=32, width=64) == per_pixel * (32 * 64 + 2 * 16 * 32 + 3 * 8 * 16)
+    full = replace(config, expansion="full")
+    assert rkr_macs(full, height=32, width=64) == 3 * per_pixel * (32 * 64 + 16 * 32 + 8 * 16)
+
+
+def test_products_grow_with_the_pixels() -> None:
+    small, large = (complexity(PRESETS["lite"], height=side, width=side).total_macs for side in (128, 256))
+    assert large == pytest.approx(4 * small, rel=0.02)
