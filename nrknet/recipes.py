@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from nrknet.defocus import DefocusConfig
 from nrknet.losses import LossConfig
@@ -163,3 +164,25 @@ RECIPES: dict[str, Recipe] = {
 the image, `gpu` for one large card; `paper` and `released` are the losses and schedules of Sec. 4.1 (4000
 epochs) and of the authors' code (5000 epochs), stretched over whatever budget is given, on the crops that we render;
 `smoke` for a test of the machinery in seconds."""
+
+_LOSSES: dict[str, dict[str, Any]] = {
+    "w/o reblur": {"reblur": 0.0},
+    "w/o FDR": {"fdr": 0.0},
+    "SingleScaleLoss": {"scale_weights": (1.0, 0.0, 0.0, 0.0)},
+}
+
+
+def vary_loss(base: Recipe, variant: str) -> Recipe:
+    """A recipe whose loss is changed as a variant of Table 5 changes it; other variants leave it as it is."""
+    return replace(base, loss=replace(base.loss, **_LOSSES.get(variant, {})))
+
+
+def named_recipe(name: str, *, variant: str | None = None) -> Recipe:
+    """Look up a recipe, its loss changed where the variant is one of Table 5.
+
+    Raises:
+        ValueError: an unknown recipe; the message lists the known ones.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
+    return RECIPES[name] if variant is None else vary_loss(RECIPES[name], variant)

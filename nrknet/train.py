@@ -22,7 +22,7 @@ from nrknet.inference import Deblurrer
 from nrknet.learner import Learner
 from nrknet.model import NRKNet
 from nrknet.processes import Processes, join_processes
-from nrknet.recipes import RECIPES, Recipe
+from nrknet.recipes import Recipe, named_recipe
 from nrknet.sources import AUTO, Source, open_source
 from nrknet.stopping import StopRequest, TrainingStopped
 from nrknet.tracking import Tracker
@@ -92,17 +92,16 @@ def train(
         raise ValueError(f"the budget of steps or minutes must be above 0, got {budget}")
     if seed < 0:
         raise ValueError(f"the seed must be 0 or more, got {seed}")
-    if recipe not in RECIPES:
-        raise ValueError(f"unknown recipe {recipe!r}; known: {', '.join(RECIPES)}")
+    how = named_recipe(recipe, variant=variant)
     config = named_config(preset, variant=variant)
-    RECIPES[recipe].check_sides(config.size_multiple)
+    how.check_sides(config.size_multiple)
     start = None if init is None else load_model(init, device="cpu")
     processes = join_processes(device)
     looker = None if curator is None else Deblurrer(curator, device=processes.device)
-    source = open_source(Path(data), dataset, RECIPES[recipe], check=processes.is_main, curator=looker)
+    source = open_source(Path(data), dataset, how, check=processes.is_main, curator=looker)
     names = {"preset": preset if variant is None else None, "variant": variant, "recipe": recipe}
     names |= {name: str(value) for name, value in (("init", init), ("curator", curator)) if value is not None}
-    trainer = Trainer(config, RECIPES[recipe], source, Path(out), processes, seed, names=names, start=start)
+    trainer = Trainer(config, how, source, Path(out), processes, seed, names=names, start=start)
     log.info("training on %s, number of processes: %d", processes.device, processes.count)
     trainer.resume()
     try:

@@ -10,7 +10,9 @@ from nrknet.config import PRESETS, VARIANTS, NRKNetConfig
 from nrknet.layers import RadiusHead
 from nrknet.model import NRKNet
 
-ALL_CONFIGS = {**PRESETS, **VARIANTS}
+_FIRST_NAMES = {config: name for name, config in reversed([*PRESETS.items(), *VARIANTS.items()])}
+ALL_CONFIGS = {name: config for config, name in reversed(_FIRST_NAMES.items())}
+"""Every structure once, by the first of its names."""
 
 
 def narrow(config: NRKNetConfig) -> NRKNetConfig:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import ALL_CONFIGS, noise, one_line
 
-from nrknet.config import MAX_ATOMS, MAX_RADIUS, MAX_WIDTH, PRESETS, RADII, VARIANTS, NRKNetConfig, named_config
+from nrknet.config import MAX_ATOMS, MAX_RADIUS, MAX_WIDTH, PRESETS, RADII, VARIANTS, NRKNetConfig, named_config, vary
 from nrknet.model import NRKNet
 
 NAMES = sorted(f.name for f in fields(NRKNetConfig))
@@ -135,7 +135,24 @@ def test_variants_differ_from_the_paper_only_in_what_they_ablate() -> None:
         "4Scales": {"num_scales"},
         "w/o ConvLSTM": {"memory", "num_blocks"},
         "Original": set(),
+        "w/o reblur": set(),
+        "w/o FDR": set(),
+        "SingleScaleLoss": set(),
+        "FullLoss": set(),
+        "J15": {"num_atoms"},
+        "J18": {"num_atoms"},
+        "J20": set(),
+        "J22": {"num_atoms"},
+        "J25": {"num_atoms"},
     }
+
+
+def test_a_variant_changes_any_network_in_the_same_way() -> None:
+    lite = PRESETS["lite"]
+    assert vary(lite, "2Scales") == replace(lite, num_scales=2) and vary(lite, "J15") == replace(lite, num_atoms=15)
+    assert vary(lite, "FullRKR") == vary(lite, "w/o FDR") == lite
+    with pytest.raises(ValueError, match="unknown variant 'huge'; known: NonAdaptive, "):
+        vary(lite, "huge")
 
 
 def test_the_cross_scale_expansion_gives_scale_t_the_power_t_and_the_full_one_all_powers() -> None:

@@ -1,5 +1,6 @@
 """Recipes follow the schedules that they are named after, and each of them trains."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,9 @@ import torch
 from PIL import Image
 from skimage import data
 
-from nrknet.config import PRESETS, NRKNetConfig
+from nrknet.config import PRESETS, VARIANTS, NRKNetConfig
 from nrknet.processes import Processes
-from nrknet.recipes import RECIPES, Recipe, SSIMPhases
+from nrknet.recipes import RECIPES, Recipe, SSIMPhases, named_recipe
 from nrknet.sources import SharpSource
 from nrknet.train import Trainer, train
 from nrknet.weights import load_model
@@ -126,6 +127,31 @@ def test_an_average_of_decay_zero_is_the_network_itself(photos: Path, tmp_path: 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_recipe_fits_every_preset(name: str, preset: str) -> None:
     RECIPES[name].check_sides(PRESETS[preset].size_multiple)
+
+
+@pytest.mark.parametrize("name", ["paper", "default"])
+def test_the_variants_of_table_5_change_the_loss_and_nothing_else(name: str) -> None:
+    recipe = RECIPES[name]
+    expected = {
+        "w/o reblur": replace(recipe.loss, reblur=0.0),
+        "w/o FDR": replace(recipe.loss, fdr=0.0),
+        "SingleScaleLoss": replace(recipe.loss, scale_weights=(1.0, 0.0, 0.0, 0.0)),
+    }
+    for variant in VARIANTS:
+        assert named_recipe(name, variant=variant) == replace(recipe, loss=expected.get(variant, recipe.loss))
+    with pytest.raises(ValueError, match="unknown recipe 'quick'; known: default, "):
+        named_recipe("quick")
+
+
+def test_a_variant_of_the_loss_is_trained_with_it(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(VARIANTS, "w/o FDR", TINY)
+    terms: dict[str, float] = {}
+    train(photos, tmp_path, variant="w/o FDR", recipe="smoke", steps=1, device="cpu", on_step=terms.update)
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert facts["names"]["variant"] == "w/o FDR" and facts["recipe"]["loss"]["fdr"] == 0
+    assert "fdr" not in terms and terms["mse"] > 0
 
 
 def test_patches_grow_at_their_shares_of_the_run() -> None:
