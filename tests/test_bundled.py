@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.ndimage import convolve
 from skimage import data
 
@@ -10,10 +11,16 @@ from nrknet import Deblurrer
 from nrknet.metrics import psnr
 from nrknet.weights import bundled_models
 
+
+def halved(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The photo at half its size: the backgrounds of scikit-image's photos are a little out of focus as they are."""
+    return np.asarray(Image.fromarray(photo).reduce(2))
+
+
 PHOTOS = {
-    "astronaut": data.astronaut()[:384, 64:448],
-    "coffee": data.coffee()[:384, 120:504],
-    "motorcycle": data.stereo_motorcycle()[0][60:444, 150:534],
+    "astronaut": halved(data.astronaut()),
+    "coffee": halved(data.coffee()),
+    "motorcycle": halved(data.stereo_motorcycle()[0]),
 }
 RADII = (0.0, 2.0, 4.0)  # pixels, in three upright strips
 
@@ -66,7 +73,8 @@ def test_sharp_photos_are_left_alone(deblurrer: Deblurrer, name: str) -> None:
 def test_the_defocus_map_tells_sharp_from_blurred_and_less_from_more(deblurrer: Deblurrer, name: str) -> None:
     blurred, radius = defocused(PHOTOS[name])
     found = deblurrer.analyze(blurred, details=False).defocus_map
-    inner = np.abs(np.arange(radius.shape[1]) % (radius.shape[1] / 3) - radius.shape[1] / 6) < 40
+    width = radius.shape[1]
+    inner = np.abs(np.arange(width) % (width / 3) - width / 6) < width / 10
     medians = [float(np.median(found[:, inner][radius[:, inner] == r])) for r in RADII]
     assert medians[0] < 1, medians
     assert medians[0] < medians[1] < medians[2], medians
