@@ -51,7 +51,7 @@ def test_what_is_blurred_and_can_be_seen_is_soft() -> None:
 
 
 def test_a_trained_network_finds_the_soft_half_of_a_photo() -> None:
-    sharp = torch.from_numpy(data.astronaut()[:256, :256]).permute(2, 0, 1).float()[None] / 255
+    sharp = torch.from_numpy(data.stereo_motorcycle()[0][180:436, 220:476]).permute(2, 0, 1).float()[None] / 255
     radius = torch.zeros(1, 1, 256, 256)
     radius[..., :128] = 4.0
     photo = render_defocus(sharp, radius)[0].mul(255).round().byte()
