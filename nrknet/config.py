@@ -180,7 +180,8 @@ def _whole(config: NRKNetConfig, name: str, value: Any, low: int, high: int) -> 
         raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
 
 
-def _look_up(table: dict[str, _Value], name: str, *, kind: str) -> _Value:
+def look_up(table: dict[str, _Value], name: str, *, kind: str) -> _Value:
+    """The value of a name; an unknown one is a ValueError that lists the known ones."""
     if name not in table:
         raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(table)}")
     return table[name]
@@ -248,7 +249,7 @@ def vary(base: NRKNetConfig, variant: str) -> NRKNetConfig:
     Raises:
         ValueError: an unknown name; the message lists the known ones.
     """
-    return replace(base, **_look_up(_CHANGES, variant, kind="variant"))
+    return replace(base, **look_up(_CHANGES, variant, kind="variant"))
 
 
 VARIANTS: dict[str, NRKNetConfig] = {name: vary(_PAPER, name) for name in _CHANGES}
@@ -261,4 +262,4 @@ def named_config(name: str, *, variant: str | None = None) -> NRKNetConfig:
     Raises:
         ValueError: an unknown name; the message lists the known ones.
     """
-    return _look_up(PRESETS, name, kind="preset") if variant is None else _look_up(VARIANTS, variant, kind="variant")
+    return look_up(PRESETS, name, kind="preset") if variant is None else look_up(VARIANTS, variant, kind="variant")

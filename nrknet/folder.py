@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from nrknet.config import NRKNetConfig
@@ -41,7 +41,7 @@ def write_folder(
     if half:
         stored = {k: v.half() if v.is_floating_point() and v.ndim == 4 else v for k, v in stored.items()}
     part = folder / (WEIGHTS_FILE + ".part")
-    save_file(stored, part, metadata={"format": "pt"})
+    part.write_bytes(save(stored, metadata={"format": "pt"}))  # its own writer leaves a file that only its owner reads
     part.replace(folder / WEIGHTS_FILE)
     _write_json(folder / CONFIG_FILE, config.to_dict())
     if training is not None:

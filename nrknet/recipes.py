@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from nrknet.config import look_up
 from nrknet.defocus import DefocusConfig
 from nrknet.losses import LossConfig
 
@@ -183,6 +184,5 @@ def named_recipe(name: str, *, variant: str | None = None) -> Recipe:
     Raises:
         ValueError: an unknown recipe; the message lists the known ones.
     """
-    if name not in RECIPES:
-        raise ValueError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
-    return RECIPES[name] if variant is None else vary_loss(RECIPES[name], variant)
+    recipe = look_up(RECIPES, name, kind="recipe")
+    return recipe if variant is None else vary_loss(recipe, variant)

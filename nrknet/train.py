@@ -65,7 +65,7 @@ def train(
     Args:
         data: folder of sharp photos or of pairs.
         out: run folder: run.json, log.jsonl, checkpoint.pt, and at the end model/ which `load_model` takes.
-        preset, variant: which network, see PRESETS and VARIANTS.
+        preset, variant: which network, see PRESETS and VARIANTS; variants of Table 5 change the recipe's loss instead.
         recipe: which of RECIPES.
         dataset: how `data` is laid out, one of TRAINING_DATA; "auto" looks.
         init: start from the weights of this network, which `load_model` takes; the new one may be larger.

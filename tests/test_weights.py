@@ -342,6 +342,13 @@ def test_every_bundled_network_loads_and_sharpens_without_going_wrong(name: str)
     assert not model.training and bool(image.isfinite().all())
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_saved_weights_can_be_read_by_whom_the_configuration_can(tmp_path: Path) -> None:
+    save_model(NRKNet(LITE), tmp_path)
+    modes = {name: (tmp_path / name).stat().st_mode for name in ("config.json", "model.safetensors")}
+    assert modes["model.safetensors"] == modes["config.json"]
+
+
 def test_a_device_that_is_not_there_is_one_sentence() -> None:
     assert pick_device("cpu") == torch.device("cpu") and pick_device(torch.device("cpu")).type == "cpu"
     assert pick_device("auto").type in ("cpu", "cuda", "mps")
