@@ -46,7 +46,7 @@ def train_one(
     recipe = replace(recipe, validate_every=VALIDATE_EVERY, save_every=1e9)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, recipe, source, Path(folder), join_processes("cpu"), seed)
-        prefit_seconds = _prefit(trainer, steps)
+        prefit_seconds = prefit(trainer, steps)
         if minutes is not None:
             minutes -= prefit_seconds / 60
             if minutes <= 0:
@@ -65,7 +65,7 @@ def train_one(
     }
 
 
-def _prefit(trainer: Trainer, steps: int | None) -> float:
+def prefit(trainer: Trainer, steps: int | None) -> float:
     """Pre-fit now, where the trainer would at its first step; returns the seconds it took."""
     recipe, started = trainer.recipe, time.monotonic()
     trainer.pool = recipe.pool_for(steps)
@@ -75,7 +75,8 @@ def _prefit(trainer: Trainer, steps: int | None) -> float:
     return time.monotonic() - started
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
+    """The short name of the commit that is checked out; None outside a repository."""
     found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return found.stdout.strip() or None
 
@@ -98,7 +99,7 @@ def main() -> None:
     found: dict[str, Any] = {
         "budget": {"minutes": minutes, "steps": args.steps}, "widths": args.widths, "data": source.summary(),
         "curator": args.curator, "device": f"cpu, {torch.get_num_threads()} threads", "machine": platform.machine(),
-        "versions": {"nrknet": __version__, "torch": torch.__version__}, "commit": _commit(), "runs": [],
+        "versions": {"nrknet": __version__, "torch": torch.__version__}, "commit": commit(), "runs": [],
     }  # fmt: skip
     for seed in args.seeds:
         for run in args.runs:

@@ -18,7 +18,8 @@ class LossConfig:
     """Weights of the loss.
 
     Args:
-        scale_weights: lambda_0..lambda_3 of Eq. 12: the fused image Z_0, then Z_1 (full size) to Z_3 (coarsest).
+        scale_weights: lambda_0..lambda_3 of Eq. 12: the fused image Z_0, then Z_1 (full size) to Z_3 (coarsest). For
+            further scales, of which the paper does not speak, the last one is repeated.
         mse: of the mean squared error in Eq. 13, 1 there.
         fdr: beta of Eq. 13, the frequency-domain reconstruction term.
         fdr_norm: scaling of the FFT, "backward" (none, as in the released code) or "ortho" (energy-preserving).
@@ -46,6 +47,10 @@ class LossConfig:
         weights = (*self.scale_weights, self.mse, self.fdr, self.reblur, self.ssim, self.image, self.radius)
         if not self.scale_weights or not all(0 <= weight < math.inf for weight in (*weights, self.relative)):
             raise ValueError(f"loss weights must be numbers from 0, and scale_weights not empty, got {self}")
+
+    def scale_weight(self, t: int) -> float:
+        """lambda_t of Eq. 12: 0 is the fused image, 1 the full size."""
+        return self.scale_weights[min(t, len(self.scale_weights) - 1)]
 
 
 TYPICAL_ERROR = 0.003
@@ -154,7 +159,7 @@ def total_loss(
     """
     sharps = pyramid(sharp, config.num_scales, mode=config.pyramid)
     crops = crop_weights(output.scales[-1].terms[0], sharp, weights.relative) if weights.relative else None
-    lambdas = [weights.scale_weights[min(i, len(weights.scale_weights) - 1)] for i in range(config.num_scales + 1)]
+    lambdas = [weights.scale_weight(t) for t in range(config.num_scales + 1)]
     factors = {name: getattr(weights, name) for name in ("mse", "fdr", "ssim", "reblur", "radius")}
     factors.update({f"image_{name}": factors[name] for name in ("mse", "fdr", "ssim")})
     terms: dict[str, Tensor] = {}

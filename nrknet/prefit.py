@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nrknet.basis import coefficient_basis
+from nrknet.config import NRKNetConfig
 from nrknet.data import Batch, RenderedCrops
 from nrknet.layers import RadiusHead, radius_weights, unit_sum
 from nrknet.losses import LossConfig, crop_weights, fdr, mse
@@ -15,6 +16,8 @@ from nrknet.model import NRKNet
 from nrknet.neumann import BlurOperator, fuse_scales, neumann_terms, pyramid
 
 log = logging.getLogger(__name__)
+
+LookUp = Callable[[Tensor, int], Tensor]
 
 
 def prefit_table(model: NRKNet, crops: RenderedCrops, *, steps: int, weights: LossConfig, rate: float = 0.02) -> None:
@@ -46,11 +49,42 @@ def prefit_table(model: NRKNet, crops: RenderedCrops, *, steps: int, weights: Lo
     _fit(model, crops, [head.table], head.lookup, range(steps // 3, steps), weights, rate)
 
 
+def restore_by_radius(model: NRKNet, blurred: Tensor, radius: Tensor, look_up: LookUp | None = None) -> list[Tensor]:
+    """What the series gives when the true blur is known: coefficients from the table, and no network (Eq. 10).
+
+    Args:
+        model: a network with a radius head.
+        blurred: (B,3,H,W) in [0,1]; H and W divide by 2^(num_scales - 1).
+        radius: (B,1,H,W) true circle-of-confusion radius in pixels.
+        look_up: coefficients (B,K,h,w) of a radius (B,1,h,w) in pixels of the scale t; the head's own by default.
+
+    Returns:
+        Z_0, then the images Z_1 (full size) to Z_T of the single scales.
+
+    Raises:
+        ValueError: the network has no radius head.
+    """
+    head, config = model.head, model.config
+    if not isinstance(head, RadiusHead):
+        raise ValueError(f"only a network with head='radius' has a table of coefficients; this has {config.head!r}")
+    look_up = look_up or head.lookup
+    terms, images = [], []
+    for t, level in zip(_coarse_to_fine(config), pyramid(blurred, config.num_scales, mode=config.pyramid), strict=True):
+        known = F.avg_pool2d(radius, 2 ** (t - 1)) / 2 ** (t - 1)
+        terms.append(neumann_terms(BlurOperator(model.atoms, look_up(known, t)), level, config.powers(t)))
+        images.append(torch.stack(terms[-1][config.scale_images_from :]).sum(0))
+    return [fuse_scales(terms, expansion=config.expansion), *reversed(images)]
+
+
+def _coarse_to_fine(config: NRKNetConfig) -> range:
+    return range(config.num_scales, 0, -1)
+
+
 def _fit(
     model: NRKNet,
     crops: RenderedCrops,
     parameters: list[Tensor],
-    look_up: Callable[[Tensor, int], Tensor],
+    look_up: LookUp,
     steps: range,
     weights: LossConfig,
     rate: float,
@@ -61,17 +95,12 @@ def _fit(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(len(steps), 1))
     for step in steps:
         batch = _half_size(crops, step)
-        blurred, sharp = (pyramid(x, config.num_scales, mode=config.pyramid) for x in (batch.blurred, batch.sharp))
+        sharps = pyramid(batch.sharp, config.num_scales, mode=config.pyramid)
         shares = crop_weights(batch.blurred, batch.sharp, weights.relative) if weights.relative else None
-        terms, loss = [], torch.zeros((), device=batch.blurred.device)
-        for i, t in enumerate(range(config.num_scales, 0, -1)):
-            radius = F.avg_pool2d(batch.radius, 2 ** (t - 1)) / 2 ** (t - 1)
-            operator = BlurOperator(model.atoms, look_up(radius, t))
-            terms.append(neumann_terms(operator, blurred[i], config.powers(t)))
-            image = torch.stack(terms[-1][config.scale_images_from :]).sum(0)
-            loss = loss + weights.scale_weights[t] * _prediction(image, sharp[i], weights, shares)
-        image = fuse_scales(terms, expansion=config.expansion)
-        loss = loss + weights.scale_weights[0] * _prediction(image, sharp[-1], weights, shares)
+        images = restore_by_radius(model, batch.blurred, batch.radius, look_up)
+        loss = torch.zeros((), device=batch.blurred.device)
+        for t, (image, sharp) in enumerate(zip(images, [sharps[-1], *reversed(sharps)], strict=True)):
+            loss = loss + weights.scale_weight(t) * _prediction(image, sharp, weights, shares)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

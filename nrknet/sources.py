@@ -53,8 +53,8 @@ class Source(Protocol):
     def stream(self, processes: Processes, *, pool: int, seed: int) -> CropStream[Any]:
         """Training crops."""
 
-    def validation(self, device: torch.device) -> Crops:
-        """A pool of crops of photos that are held out of training."""
+    def validation(self, device: torch.device, *, count: int = NUM_VALIDATION) -> Crops:
+        """A pool of at most `count` crops of photos that are held out of training."""
 
 
 def recognise(root: Path) -> str:
@@ -129,8 +129,8 @@ class SharpSource:
             defocus=recipe.defocus, jpeg_chance=recipe.jpeg_chance, softness=self._softness,
         )  # fmt: skip
 
-    def validation(self, device: torch.device) -> Crops:
-        recipe, count = self._recipe, min(NUM_VALIDATION, 4 * len(self._held_out))
+    def validation(self, device: torch.device, *, count: int = NUM_VALIDATION) -> Crops:
+        recipe, count = self._recipe, min(count, 4 * len(self._held_out))
         crops = RenderedCrops(
             self._held_out, _for_validation(recipe, device, count=count), margin=recipe.margin,
             defocus=recipe.defocus, softness=self._held_out_softness,
@@ -158,8 +158,8 @@ class PairSource:
     def stream(self, processes: Processes, *, pool: int, seed: int) -> PairedCrops:
         return PairedCrops(self._training, _for_training(self._recipe, processes, pool=pool, seed=seed))
 
-    def validation(self, device: torch.device) -> Crops:
-        return PairedCrops(self._held_out, _for_validation(self._recipe, device, count=NUM_VALIDATION)).make_pool(0)
+    def validation(self, device: torch.device, *, count: int = NUM_VALIDATION) -> Crops:
+        return PairedCrops(self._held_out, _for_validation(self._recipe, device, count=count)).make_pool(0)
 
 
 def _for_training(recipe: Recipe, processes: Processes, *, pool: int, seed: int) -> StreamOptions:

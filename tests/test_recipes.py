@@ -135,7 +135,7 @@ def test_the_variants_of_table_5_change_the_loss_and_nothing_else(name: str) -> 
     expected = {
         "w/o reblur": replace(recipe.loss, reblur=0.0),
         "w/o FDR": replace(recipe.loss, fdr=0.0),
-        "SingleScaleLoss": replace(recipe.loss, scale_weights=(1.0, 0.0, 0.0, 0.0)),
+        "SingleScaleLoss": replace(recipe.loss, scale_weights=(1.0, 0.75, 0.0, 0.0)),
     }
     for variant in VARIANTS:
         assert named_recipe(name, variant=variant) == replace(recipe, loss=expected.get(variant, recipe.loss))

@@ -1,0 +1,1 @@
+"""Scripts that measure; what they found is in results/."""
