@@ -5,9 +5,10 @@
     python -m benchmarks.ablations collect RUNS --json FILE
 
 `train` makes RUNS/VARIANT-SEED/ with the network and record.json; runs that are there are left alone, so it goes on
-where it was stopped (first delete a folder without record.json), and several may work on the same folder. Every variant changes one network, `BASE`, and has the
-same steps, crops, seeds and start: atoms, coefficients and memory from nothing, the U-Net from the bundled `lite`,
-because learning to see blur is the slow part and the same for all. Two results come out of it:
+where it was stopped (first delete a folder without record.json), and several may work on the same folder. Every variant
+changes one network, `BASE`, and has the same steps, crops, seeds and start: atoms, coefficients and memory from
+nothing, the U-Net from the bundled `lite`, because learning to see blur is the slow part and the same for all. Two
+results come out of it:
 
     known radius   the atoms and one coefficient vector per blur radius and scale, the true radius given: how well the
                    operators alone invert defocus, without what a network makes of a photo
