@@ -14,7 +14,7 @@ _HOMES = {
     "ScaleOutput": "model",
     "load_model": "weights",
     "Deblurrer": "inference",
-    "Analysis": "inference",
+    "Analysis": "analysis",
     "evaluate": "evaluation",
 }
 __all__ = [*_HOMES, "__version__"]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nrknet.analysis import Analysis, Pixels, blur_radius, to_rgb
 from nrknet.imageio import read_photo, write_photo
-from nrknet.model import MIN_SIZE, NRKNet, NRKNetOutput, ScaleOutput
+from nrknet.model import MIN_SIZE, NRKNet, NRKNetOutput
 from nrknet.weights import bundled_models, load_model, pick_device
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 Progress = Callable[[float], None]
 
 CONTEXT = 96
@@ -25,25 +24,6 @@ SEAM = 32
 MIN_TILE = 160
 DETAIL_PIXELS = 4_000_000
 """Photos up to this size keep coefficients and terms in an Analysis; they take about 200 bytes a pixel."""
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """A deblurred photo and what the network saw in it.
-
-    Attributes:
-        image: (H,W,3) the restored photo, equal to what the Deblurrer returns.
-        defocus_map: (H,W) float32 blur radius in pixels.
-        coefficients: per scale, coarse -> fine, (K,h,w) float32 maps Gamma_{j,t}; None for photos over 4 megapixels.
-        terms: per scale, coarse -> fine, tuples of (h,w,3) float32 terms (I - D_t)^k Y_t, k = 0..power; None likewise.
-        atoms: (K,1 or 3,S,S) float32 the atom kernels A_j, the delta first; one set for all colours, or R, G, B.
-    """
-
-    image: Pixels
-    defocus_map: NDArray[np.float32]
-    coefficients: tuple[NDArray[np.float32], ...] | None
-    terms: tuple[tuple[NDArray[np.float32], ...], ...] | None
-    atoms: NDArray[np.float32]
 
 
 class _Span(NamedTuple):
@@ -125,22 +105,16 @@ class Deblurrer:
         Raises:
             ValueError: as for a call.
         """
-        restored, radius = self._run(image, progress)
-        coefficients = terms = None
-        flip = self.model.config.channel_order == "bgr"
-        if details and image.shape[0] * image.shape[1] <= DETAIL_PIXELS:
-            scales = self._network(_to_tensor(image)).scales
-            coefficients = tuple(s.coefficients[0].float().cpu().numpy() for s in scales)
-            terms = tuple(tuple(_to_array(t[0], flip) for t in s.terms) for s in scales)
-        kernels = self.model.atoms.kernels().float().cpu()
-        atoms = (kernels.flip(1) if flip else kernels).numpy()
-        return Analysis(restored, radius, coefficients, terms, atoms)
+        restored, radius, whole = self._run(image, progress)
+        kernels = to_rgb(self.model.atoms.kernels().float().cpu(), self.model.config)
+        analysis = Analysis(restored, radius, None, None, kernels.numpy())
+        if not details or radius.size > DETAIL_PIXELS:
+            return analysis
+        return analysis.with_details(whole or self._network(_to_tensor(image)), self.model.config)
 
     def _network(self, image: Tensor) -> NRKNetOutput:
         """(1,3,h,w) RGB on any device -> the network's output in the network's channel order."""
-        image = image.to(self.device)
-        if self.model.config.channel_order == "bgr":
-            image = image.flip(1)
+        image = to_rgb(image.to(self.device), self.model.config)  # its own inverse
         with self._precision():
             return self.model(image)
 
@@ -153,8 +127,13 @@ class Deblurrer:
         return torch.autocast("cuda", torch.bfloat16)
 
     @torch.inference_mode()
-    def _run(self, image: Pixels, progress: Progress | None) -> tuple[Pixels, NDArray[np.float32]]:
-        """Deblur tile by tile, one row of tiles at a time; at most two rows of float pixels are kept."""
+    def _run(
+        self, image: Pixels, progress: Progress | None
+    ) -> tuple[Pixels, NDArray[np.float32], NRKNetOutput | None]:
+        """Deblur tile by tile, one row of tiles at a time; at most two rows of float pixels are kept.
+
+        Returns the photo, its blur radius, and the network's output where one tile is all of the photo.
+        """
         _check(image)
         height, width = image.shape[:2]
         rows, columns = (_spans(n, self.tile + 2 * CONTEXT, self.model.config.size_multiple) for n in (height, width))
@@ -164,7 +143,8 @@ class Deblurrer:
         for number, row in enumerate(rows):
             band = torch.zeros(4, row.last - row.first, width)
             for done, column in enumerate(columns):
-                part = self._tile(image, row, column)
+                output = self._network(_to_tensor(image[row.start : row.stop, column.start : column.stop]))
+                part = self._inner(output, row, column)
                 ramp = _ramp(column, width)
                 band[..., column.first : column.last] += part * ramp
                 if progress is not None:
@@ -176,12 +156,11 @@ class Deblurrer:
             pending = band[:, finished - row.first :].clone()
             restored[row.first : finished] = _to_pixels(band[:3, : finished - row.first], image.dtype)
             radius[row.first : finished] = band[3, : finished - row.first].numpy()
-        return restored, radius
+        return restored, radius, output if len(rows) == len(columns) == 1 else None
 
-    def _tile(self, image: Pixels, row: _Span, column: _Span) -> Tensor:
+    def _inner(self, output: NRKNetOutput, row: _Span, column: _Span) -> Tensor:
         """Restored colours and blur radius of one tile without its context: (4, h, w) float32 on the CPU."""
-        output = self._network(_to_tensor(image[row.start : row.stop, column.start : column.stop]))
-        colours = output.image[0].flip(0) if self.model.config.channel_order == "bgr" else output.image[0]
+        colours = to_rgb(output.image, self.model.config)[0]
         size = (row.stop - row.start, column.stop - column.start)
         radius = blur_radius(output.scales[-1])[0, :, : size[0], : size[1]]
         inner = torch.cat([colours.float(), radius.float()])
@@ -204,22 +183,6 @@ def restore_file(deblurrer: Deblurrer, source: Path, target: Path, progress: Pro
     """
     photo = read_photo(source)
     write_photo(target, photo.with_pixels(deblurrer(photo.pixels, progress=progress)))
-
-
-def blur_radius(scale: ScaleOutput) -> Tensor:
-    """(B,1,h,w) blur radius in pixels of the scale: the radius head's, else that of the disc as wide as K_{h,w}.
-
-    A disc of radius r has standard deviation r / 2 along each axis, so r = 2 sqrt(sum_j Gamma_j var(A_j)).
-    """
-    if scale.radius is not None:
-        return scale.radius
-    kernels = scale.operator.bank.kernels().mean(dim=1)
-    offsets = torch.arange(kernels.shape[-1], device=kernels.device) - kernels.shape[-1] // 2
-    variances = torch.einsum("kxy,x->k", kernels, offsets.to(kernels.dtype) ** 2)
-    total = scale.coefficients.sum(dim=1, keepdim=True)
-    spread = torch.einsum("bkhw,k->bhw", scale.coefficients, variances)[:, None]
-    safe = torch.where(total.abs() < 1e-3, torch.ones_like(total), total)
-    return 2 * (spread / safe).clamp(min=0).sqrt()
 
 
 def _check(image: Pixels) -> None:
@@ -273,8 +236,3 @@ def _to_pixels(image: Tensor, dtype: np.dtype) -> Pixels:
     """(3,h,w) float -> (h,w,3) of the dtype, clipped and rounded."""
     top = float(np.iinfo(dtype).max)
     return image.clamp(0, 1).mul(top).round_().permute(1, 2, 0).numpy().astype(dtype)
-
-
-def _to_array(image: Tensor, flip: bool) -> NDArray[np.float32]:
-    """(3,h,w) tensor in the network's channel order -> (h,w,3) RGB array."""
-    return (image.flip(0) if flip else image).permute(1, 2, 0).float().cpu().numpy()

@@ -87,21 +87,33 @@ def neumann_terms(
     return terms
 
 
-def fuse_scales(terms: Sequence[Sequence[Tensor]], *, expansion: str) -> Tensor:
-    """Z_0 = Y_1 + sum_t upsampled contributions of the scales (Eq. 10).
+def contributions(terms: Sequence[Sequence[Tensor]], *, expansion: str) -> list[Tensor]:
+    """What each scale adds to Y_1 in Z_0 (Eq. 10), brought to full size.
 
     Args:
         terms: per scale, coarse -> fine, the terms of `neumann_terms`; the last entry is full size.
         expansion: "cross_scale" takes each scale's highest power, "full" all its powers from 1.
 
     Returns:
-        (B,3,H,W).
+        per scale, coarse -> fine, (B,3,H,W).
     """
-    image = terms[-1][0]
+    size, parts = terms[-1][0].shape[-2:], []
     for scale_terms in terms:
         part = scale_terms[-1] if expansion == "cross_scale" else torch.stack(list(scale_terms[1:])).sum(0)
-        if part.shape[-2:] != image.shape[-2:]:
-            part = F.interpolate(part, size=image.shape[-2:], mode="bilinear", align_corners=False)
+        if part.shape[-2:] != size:
+            part = F.interpolate(part, size=size, mode="bilinear", align_corners=False)
+        parts.append(part)
+    return parts
+
+
+def fuse_scales(terms: Sequence[Sequence[Tensor]], *, expansion: str) -> Tensor:
+    """Z_0 = Y_1 + sum_t upsampled contributions of the scales (Eq. 10): (B,3,H,W).
+
+    Args:
+        terms, expansion: as for `contributions`.
+    """
+    image = terms[-1][0]
+    for part in contributions(terms, expansion=expansion):
         image = image + part
     return image
 

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from nrknet.config import PRESETS, NRKNetConfig
 from nrknet.imageio import Photo, read_photo, write_photo
-from nrknet.inference import CONTEXT, MIN_TILE, SEAM, Deblurrer, _ramp, _spans, blur_radius, restore_file
-from nrknet.model import NRKNet, NRKNetOutput, ScaleOutput
-from nrknet.neumann import BlurOperator, fuse_scales
+from nrknet.inference import CONTEXT, MIN_TILE, SEAM, Deblurrer, _ramp, _spans, restore_file
+from nrknet.model import NRKNet, NRKNetOutput
 from nrknet.weights import bundled_models
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -207,66 +206,6 @@ def test_progress_rises_to_one(restless: Deblurrer) -> None:
         restless(random_photo(*size), progress=fractions.append)
         assert fractions[-1] == 1 and fractions[0] > 0
         assert all(a < b for a, b in zip(fractions, fractions[1:], strict=False))
-
-
-# ------------------------------------------------------------------------------------------------------------- analysis
-
-
-@pytest.mark.parametrize("head", [{}, RADIUS], ids=["gated", "radius"])
-def test_an_analysis_shows_what_a_call_computed(head: dict[str, Any]) -> None:
-    model = tiny(**head)
-    if head:
-        nudged(model)
-    deblurrer = Deblurrer(model, device="cpu")
-    photo = data.chelsea()[100:149, 150:211]
-    analysis = deblurrer.analyze(photo)
-    assert np.array_equal(analysis.image, deblurrer(photo))
-    assert analysis.defocus_map.shape == photo.shape[:2] and analysis.defocus_map.dtype == np.float32
-    assert analysis.defocus_map.min() >= 0 and np.isfinite(analysis.defocus_map).all()
-    count = model.config.num_coefficients
-    assert analysis.coefficients is not None and analysis.terms is not None
-    assert [len(c) for c in analysis.coefficients] == [count] * 3
-    assert [len(t) for t in analysis.terms] == [4, 3, 2]
-    assert analysis.atoms.shape == (count, 1, 7, 7)
-    assert np.allclose(analysis.atoms.sum((-1, -2)), 1, atol=1e-5)
-
-
-def test_the_terms_of_an_analysis_compose_to_the_photo_that_comes_out(restless: Deblurrer) -> None:
-    # Z_0 = Y_1 + sum over the scales of their highest term, enlarged (Eq. 10)
-    photo = data.chelsea()[100:149, 150:211]
-    analysis = restless.analyze(photo)
-    assert analysis.terms is not None
-    assert np.allclose(analysis.terms[-1][0][:49, :61] * 255, photo, atol=1e-3)
-    terms = [[torch.from_numpy(t).permute(2, 0, 1)[None] for t in scale] for scale in analysis.terms]
-    fused = fuse_scales(terms, expansion="cross_scale")[0, :, :49, :61].permute(1, 2, 0).numpy()
-    assert np.array_equal((fused.clip(0, 1) * 255).round().astype(np.uint8), analysis.image)
-
-
-def test_details_are_left_out_on_request(restless: Deblurrer) -> None:
-    analysis = restless.analyze(random_photo(20, 20), details=False)
-    assert analysis.coefficients is None and analysis.terms is None
-
-
-def test_a_network_without_a_radius_head_shows_the_width_of_its_kernels() -> None:
-    # one Gaussian atom of standard deviation s, mixed with the delta: variance c s^2 along each axis, r = 2 sqrt(c) s
-    model = tiny(atoms="gaussian")
-    variance = float((model.atoms.kernels()[3, 0].sum(0) * torch.arange(-3.0, 4.0) ** 2).sum())
-    coefficients = torch.zeros(1, 4, 5, 6)
-    coefficients[:, 3] = torch.linspace(0, 1, 6)
-    coefficients[:, 0] = 1 - coefficients[:, 3]
-    expected = 2 * (torch.linspace(0, 1, 6) * variance).sqrt().expand(1, 1, 5, 6)
-    for gain in (1.0, 0.8):  # brightness is no blur
-        operator = BlurOperator(model.atoms, gain * coefficients)
-        scale = ScaleOutput(1, (), gain * coefficients, operator, torch.zeros(1, 3, 5, 6), None, None)
-        assert torch.allclose(blur_radius(scale), expected, atol=1e-4)
-
-
-def test_a_network_with_a_radius_head_shows_what_that_says(restless: Deblurrer) -> None:
-    photo = random_photo(24, 32)
-    with torch.no_grad():
-        output = restless.model(torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255)
-    assert output.scales[-1].radius is not None
-    assert np.allclose(restless.analyze(photo).defocus_map, output.scales[-1].radius[0, 0], atol=1e-5)
 
 
 # --------------------------------------------------------------------------------------------------------- colour order

@@ -1,0 +1,112 @@
+"""What the network saw in a photo: defocus map, coefficients, terms, and the kernel at each pixel."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nrknet.config import NRKNetConfig
+from nrknet.kernels import variances
+from nrknet.model import NRKNetOutput, ScaleOutput
+from nrknet.neumann import contributions
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A deblurred photo and what the network saw in it.
+
+    Attributes:
+        image: (H,W,3) the restored photo, equal to what the Deblurrer returns.
+        defocus_map: (H,W) float32 blur radius in pixels.
+        coefficients: per scale, coarse -> fine, (K,h,w) float32 maps Gamma_{j,t}; None for photos over 4 megapixels.
+        terms: per scale, coarse -> fine, tuples of (h,w,3) float32 terms (I - D_t)^k Y_t, k = 0..power; None likewise.
+        atoms: (K,1 or 3,S,S) float32 the atom kernels A_j, the delta first; one set for all colours, or R, G, B.
+        contributions: per scale, coarse -> fine, (H,W,3) float32 what it adds to the photo in Eq. 10; None likewise.
+        series: (H,W,3) float32 Z_0, the photo with all of these added, not clipped: `image` less what an image head
+            corrects; None likewise.
+        reblurred: (H,W,3) float32 D_1 Z_0, to be compared with the photo (Eq. 14); None likewise.
+    """
+
+    image: Pixels
+    defocus_map: Floats
+    coefficients: tuple[Floats, ...] | None
+    terms: tuple[tuple[Floats, ...], ...] | None
+    atoms: Floats
+    contributions: tuple[Floats, ...] | None = None
+    series: Floats | None = None
+    reblurred: Floats | None = None
+
+    def kernel_at(self, row: int, column: int, *, scale: int = 1) -> Floats:
+        """The defocus kernel K_{h,w} = sum_j Gamma_{j,t}[h,w] A_j that the network sees at a pixel (Eq. 1).
+
+        Args:
+            row, column: of a pixel of the photo.
+            scale: t, 1 is the full size; at others the pixel of that scale which covers this one.
+
+        Returns:
+            (1 or 3,S,S): the weights with which the pixels around it make up the pixel; they sum to about 1, and are
+            learned, so that some can be negative. A learned sum over j (`fusion`) comes on top of it.
+
+        Raises:
+            ValueError: an analysis without coefficients, a pixel outside the photo, or an unknown scale.
+        """
+        if self.coefficients is None:
+            raise ValueError("this analysis holds no coefficients: it was made without details, or of a large photo")
+        height, width = self.defocus_map.shape
+        if not (0 <= row < height and 0 <= column < width):
+            raise ValueError(f"the pixel must lie in the photo of {height}x{width}, got row {row}, column {column}")
+        if not 1 <= scale <= len(self.coefficients):
+            raise ValueError(f"scale must be from 1 (full size) to {len(self.coefficients)}, got {scale}")
+        here = self.coefficients[-scale][:, row >> (scale - 1), column >> (scale - 1)]
+        return np.einsum("k,kcxy->cxy", here, self.atoms)
+
+    def with_details(self, output: NRKNetOutput, config: NRKNetConfig) -> "Analysis":
+        """The same with coefficients, terms and what follows from them.
+
+        Args:
+            output: what the network gave for the whole photo.
+            config: the network's configuration.
+        """
+        height, width = self.defocus_map.shape
+        added = contributions([scale.terms for scale in output.scales], expansion=config.expansion)
+        padded = output.scales[-1].terms[0] + torch.stack(added).sum(0)
+
+        def cut(image: Tensor) -> Floats:
+            return _to_array(to_rgb(image, config))[:height, :width]
+
+        return replace(
+            self,
+            coefficients=tuple(scale.coefficients[0].float().cpu().numpy() for scale in output.scales),
+            terms=tuple(tuple(_to_array(to_rgb(t, config)) for t in scale.terms) for scale in output.scales),
+            contributions=tuple(map(cut, added)),
+            series=cut(padded),
+            reblurred=cut(output.scales[-1].operator(padded)),
+        )
+
+
+def to_rgb(image: Tensor, config: NRKNetConfig) -> Tensor:
+    """(B,3,...) or (K,1,...) in the network's order of colours -> RGB, or back: BGR is turned round, RGB is not."""
+    return image.flip(1) if config.channel_order == "bgr" else image
+
+
+def _to_array(image: Tensor) -> Floats:
+    """(1,3,h,w) RGB -> (h,w,3)."""
+    return image[0].permute(1, 2, 0).float().cpu().numpy()
+
+
+def blur_radius(scale: ScaleOutput) -> Tensor:
+    """(B,1,h,w) blur radius in pixels of the scale: the radius head's, else that of the disc as wide as K_{h,w}.
+
+    A disc of radius r has standard deviation r / 2 along each axis, so r = 2 sqrt(sum_j Gamma_j var(A_j)).
+    """
+    if scale.radius is not None:
+        return scale.radius
+    spread = torch.einsum("bkhw,k->bhw", scale.coefficients, variances(scale.operator.bank.kernels()))[:, None]
+    total = scale.coefficients.sum(dim=1, keepdim=True)
+    safe = torch.where(total.abs() < 1e-3, torch.ones_like(total), total)
+    return 2 * (spread / safe).clamp(min=0).sqrt()
