@@ -120,8 +120,8 @@ def test_the_kernel_at_a_pixel_makes_the_reblurred_pixel_from_those_around_it(pr
     assert analysis.series is not None and analysis.reblurred is not None
     around = analysis.series[row - half : row + half + 1, column - half : column + half + 1]
     found = (around.transpose(2, 0, 1) * kernel).sum((1, 2))
-    assert np.allclose(found, analysis.reblurred[row, column], atol=1e-4)
-    assert not np.allclose(found, analysis.series[row, column], atol=1e-2)
+    assert np.allclose(found, analysis.reblurred[row, column], atol=2e-5)
+    assert not np.allclose(found, analysis.series[row, column], atol=2e-4)
 
 
 def test_the_kernels_of_a_network_that_leaves_the_photo_are_the_delta() -> None:
