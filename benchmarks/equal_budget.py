@@ -23,10 +23,10 @@ from typing import Any
 import torch
 
 from nrknet._version import __version__
-from nrknet.config import named_config, vary
+from nrknet.config import named_config
 from nrknet.inference import Deblurrer
 from nrknet.processes import join_processes
-from nrknet.recipes import RECIPES, named_recipe, vary_loss
+from nrknet.recipes import RECIPES, named_recipe
 from nrknet.sources import SHARP, Source, open_source
 from nrknet.tracking import LOG_FILE
 from nrknet.train import Trainer
@@ -40,10 +40,8 @@ def train_one(
     """Train one run and return its curve of validations."""
     network, way = run.split(":")
     preset, _, variant = network.partition("+")
-    config, recipe = replace(named_config(preset), widths=widths), named_recipe(way)
-    if variant:
-        config, recipe = vary(config, variant), vary_loss(recipe, variant)
-    recipe = replace(recipe, validate_every=VALIDATE_EVERY, save_every=1e9)
+    config = replace(named_config(preset, variant=variant or None), widths=widths)
+    recipe = replace(named_recipe(way, variant=variant or None), validate_every=VALIDATE_EVERY, save_every=1e9)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, recipe, source, Path(folder), join_processes("cpu"), seed)
         prefit_seconds = prefit(trainer, steps)

@@ -221,6 +221,9 @@ PRESETS: dict[str, NRKNetConfig] = {
 }
 """The named networks: the paper's, the authors' released code's, and our own two (full width, and under 1 M)."""
 
+DEFAULT_PRESET = "lite"
+"""What is trained when nobody says what."""
+
 _CHANGES: dict[str, dict[str, Any]] = {
     "NonAdaptive": {"atoms": "gaussian"},
     "NonRecursive": {"atoms": "nonrecursive"},
@@ -256,10 +259,18 @@ VARIANTS: dict[str, NRKNetConfig] = {name: vary(_PAPER, name) for name in _CHANG
 """The ablations of Tables 3, 4 and 5 and of the number of atoms, as changes to the `paper` preset."""
 
 
-def named_config(name: str, *, variant: str | None = None) -> NRKNetConfig:
-    """Look up a preset, or a variant of the paper's network.
+def named_config(preset: str | None = None, *, variant: str | None = None) -> NRKNetConfig:
+    """Look up a preset, or a variant of one.
+
+    Args:
+        preset: a name of PRESETS; by default `lite`, and for a variant `paper`, which the paper's ablations change.
+        variant: a name of VARIANTS.
 
     Raises:
         ValueError: an unknown name; the message lists the known ones.
     """
-    return look_up(PRESETS, name, kind="preset") if variant is None else look_up(VARIANTS, variant, kind="variant")
+    if variant is None:
+        return look_up(PRESETS, preset or DEFAULT_PRESET, kind="preset")
+    if preset is None:
+        return look_up(VARIANTS, variant, kind="variant")
+    return vary(look_up(PRESETS, preset, kind="preset"), variant)

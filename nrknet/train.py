@@ -16,7 +16,7 @@ import torch
 
 from nrknet._version import __version__
 from nrknet.checkpoint import CHECKPOINT_FILE, read_checkpoint, write_checkpoint
-from nrknet.config import NRKNetConfig, named_config
+from nrknet.config import DEFAULT_PRESET, NRKNetConfig, named_config
 from nrknet.data import Crops, CropStream
 from nrknet.inference import Deblurrer
 from nrknet.learner import Learner
@@ -44,7 +44,7 @@ def train(
     data: Path,
     out: Path,
     *,
-    preset: str = "lite",
+    preset: str | None = None,
     recipe: str = "default",
     variant: str | None = None,
     dataset: str = AUTO,
@@ -65,7 +65,8 @@ def train(
     Args:
         data: folder of sharp photos or of pairs.
         out: run folder: run.json, log.jsonl, checkpoint.pt, and at the end model/ which `load_model` takes.
-        preset, variant: which network, see PRESETS and VARIANTS; variants of Table 5 change the recipe's loss instead.
+        preset, variant: which network, see PRESETS and VARIANTS: by default `lite`, or the variant of `paper`. Variants
+            of Table 5 change the recipe's loss instead.
         recipe: which of RECIPES.
         dataset: how `data` is laid out, one of TRAINING_DATA; "auto" looks.
         init: start from the weights of this network, which `load_model` takes; the new one may be larger.
@@ -99,7 +100,8 @@ def train(
     processes = join_processes(device)
     looker = None if curator is None else Deblurrer(curator, device=processes.device)
     source = open_source(Path(data), dataset, how, check=processes.is_main, curator=looker)
-    names = {"preset": preset if variant is None else None, "variant": variant, "recipe": recipe}
+    named = preset or (DEFAULT_PRESET if variant is None else "paper")
+    names: dict[str, str | None] = {"preset": named, "variant": variant, "recipe": recipe}
     names |= {name: str(value) for name, value in (("init", init), ("curator", curator)) if value is not None}
     trainer = Trainer(config, how, source, Path(out), processes, seed, names=names, start=start)
     log.info("training on %s, number of processes: %d", processes.device, processes.count)

@@ -218,11 +218,18 @@ def test_a_configuration_that_is_no_dictionary_is_refused(values: Any) -> None:
 @pytest.mark.parametrize(("table", "kind"), [(PRESETS, "preset"), (VARIANTS, "variant")])
 def test_an_unknown_name_lists_the_known_ones(table: dict[str, NRKNetConfig], kind: str) -> None:
     for name, config in table.items():
-        found = named_config(name) if kind == "preset" else named_config("paper", variant=name)
+        found = named_config(name) if kind == "preset" else named_config(variant=name)
         assert found == config
     with pytest.raises(ValueError, match=f"unknown {kind} 'huge'") as caught:
         named_config("huge") if kind == "preset" else named_config("paper", variant="huge")
     assert all(name in one_line(caught.value) for name in table)
+
+
+def test_a_variant_is_of_the_paper_unless_another_preset_is_named() -> None:
+    assert named_config() == PRESETS["lite"]
+    for name in VARIANTS:
+        assert named_config(variant=name) == named_config("paper", variant=name)
+        assert named_config("lite", variant=name) == vary(PRESETS["lite"], name)
 
 
 def test_the_radii_of_our_presets_reach_the_blur_of_real_photos() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from networks import narrow
 from PIL import Image, ImageFilter
 from skimage import data
 from torch import Tensor
@@ -23,7 +24,7 @@ from torch import Tensor
 from nrknet import cli, learner
 from nrknet import train as train_module
 from nrknet.basis import coefficient_basis
-from nrknet.config import PRESETS, NRKNetConfig
+from nrknet.config import PRESETS, VARIANTS, NRKNetConfig, vary
 from nrknet.data import RenderedCrops, StreamOptions
 from nrknet.defocus import DefocusConfig
 from nrknet.losses import LossConfig
@@ -459,6 +460,29 @@ def test_windows_that_do_not_fit_the_network_are_refused_before_anything_is_writ
     with pytest.raises(ValueError, match="crops of 40 pixels do not fit this network"):
         run(photos, tmp_path / "run", recipe="odd", preset="lite")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name not in ("FullRKR", "FullLoss", "J20")])
+def test_every_variant_of_our_network_is_trained(
+    variant: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = dataclasses.replace(narrow(PRESETS["lite"]), stem=1)  # so that four scales fit into small crops
+    monkeypatch.setitem(PRESETS, "lite", small)
+    recipe = dataclasses.replace(RECIPES["smoke"], prefit_steps=0, train_atoms=True)
+    monkeypatch.setitem(RECIPES, "smoke", recipe)
+    model = load_model(run(photos, tmp_path, preset="lite", variant=variant, steps=2), device="cpu")
+    assert model.config == vary(small, variant)
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert facts["names"] == {"preset": "lite", "variant": variant, "recipe": "smoke"}
+    started = {name: value.clone() for name, value in seeded_start(model.config).items()}
+    moved = {name for name, value in model.atoms.state_dict().items() if not torch.equal(value, started[name])}
+    assert moved == set(model.atoms.state_dict())  # independent atoms are trained, every one
+
+
+def seeded_start(config: NRKNetConfig) -> dict[str, torch.Tensor]:
+    """The atoms that a run of seed 0 begins with."""
+    torch.manual_seed(0)
+    return NRKNet(config).atoms.state_dict()
 
 
 def test_every_choice_is_on_record(photos: Path, tmp_path: Path) -> None:

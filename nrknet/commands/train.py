@@ -53,12 +53,12 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder for what training makes")
     parser.add_argument(
-        "--preset", default="lite", metavar="P", help=f"the network: {', '.join(PRESETS)} (default: %(default)s)"
+        "--preset", metavar="P", help=f"the network: {', '.join(PRESETS)} (default: lite, or paper for a variant)"
     )
     parser.add_argument("--recipe", default="default", metavar="R", help="the way it is trained (default: %(default)s)")
     parser.add_argument(
         "--variant", metavar="V",
-        help=f"an ablation of the paper's network, in place of a preset: {', '.join(VARIANTS)}",
+        help=f"an ablation of the paper, made to the network or to its loss: {', '.join(VARIANTS)}",
     )  # fmt: skip
     parser.add_argument(
         "--init", metavar="MODEL",
