@@ -1,6 +1,6 @@
 """The ablations of Tables 3, 4 and 5 and of the number of atoms, all trained with one budget.
 
-    python -m benchmarks.ablations train SHARP_PHOTOS RUNS [--steps 250] [--seeds 0 1] [--variants ...] [--curator lite]
+    python -m benchmarks.ablations train SHARP_PHOTOS RUNS [--steps 200] [--seeds 0 1] [--variants ...] [--curator lite]
     python -m benchmarks.ablations score RUNS --pairs NAME=DIR ...
     python -m benchmarks.ablations collect RUNS --json FILE
 
@@ -34,6 +34,7 @@ from torch import Tensor
 
 from benchmarks.equal_budget import commit
 from nrknet._version import __version__
+from nrknet.atoms import RecursiveAtoms
 from nrknet.config import PRESETS, vary
 from nrknet.data import Crops
 from nrknet.datasets import find_pairs
@@ -46,13 +47,13 @@ from nrknet.processes import join_processes
 from nrknet.recipes import RECIPES, vary_loss
 from nrknet.sources import SHARP, Source, open_source
 from nrknet.train import Trainer
-from nrknet.validation import SOFT_DB, psnr, validate
+from nrknet.validation import SOFT_DB, psnr
 from nrknet.weights import load_model, save_model
 
 BASE = replace(PRESETS["lite"], num_atoms=20, image_blocks=0)
 """As many atoms as the paper has, and no image head: only the Neumann series may change the photo."""
 RECIPE = replace(
-    RECIPES["default"], patches=((0.0, 128),), warmup=30, ema=0.98, prefit_steps=300, validate_every=1e9,
+    RECIPES["default"], patches=((0.0, 128),), warmup=30, ema=0.98, prefit_steps=900, validate_every=1e9,
     save_every=1e9,
 )  # fmt: skip
 VARIANTS = (
@@ -66,7 +67,7 @@ NUM_CROPS = 72
 
 def train(source: Source, runs: Path, variant: str, *, seed: int, steps: int) -> None:
     """Train one variant, unless its folder is there, and record what it scores on held-out crops."""
-    folder = runs / f"{re.sub('[^a-z0-9]+', '-', variant.lower())}-{seed}"
+    folder = runs / _slug(variant, seed)
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
@@ -98,7 +99,6 @@ def train(source: Source, runs: Path, variant: str, *, seed: int, steps: int) ->
         "parameters": sum(p.numel() for p in learner.model.parameters()),
         "known_radius_gain_db": known,
         "gain_db": gains,
-        "validation": validate(model, crops),
         "data": source.summary(),
         "commit": commit(),
         "device": f"cpu, {torch.get_num_threads()} threads",
@@ -107,6 +107,17 @@ def train(source: Source, runs: Path, variant: str, *, seed: int, steps: int) ->
     }
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n")
     print(variant, seed, _mean(known), _mean(gains), record["seconds"], flush=True)
+
+
+def _slug(variant: str, seed: int) -> str:
+    return f"{re.sub('[^a-z0-9]+', '-', variant.lower())}-{seed}"
+
+
+def _taps(folder: Path) -> list[list[float]]:
+    """The recursive atoms a_j that a run has learned, (J,3)."""
+    bank = load_model(folder, device="cpu").atoms
+    assert isinstance(bank, RecursiveAtoms)
+    return [[round(tap, 5) for tap in taps] for taps in bank.taps()[:, 0].tolist()]
 
 
 def _with_unet(model: NRKNet, trained: NRKNet) -> dict[str, Tensor]:
@@ -162,6 +173,8 @@ def collect(runs: Path, file: Path) -> None:
     records = [json.loads(path.read_text()) for path in runs.glob(f"*/{RECORD}")]
     records.sort(key=lambda r: (VARIANTS.index(r["variant"]), r["seed"]))
     for record in records:
+        if record["variant"] == "Original":
+            record["taps"] = _taps(runs / _slug(record["variant"], record["seed"]) / "model")
         record["known_radius_mean_db"], record["gain_mean_db"] = (
             _mean(record[key]) for key in ("known_radius_gain_db", "gain_db")
         )
@@ -180,7 +193,7 @@ def main() -> None:
     command = commands.add_parser("train")
     command.add_argument("photos", type=Path)
     command.add_argument("runs", type=Path)
-    command.add_argument("--steps", type=int, default=250)
+    command.add_argument("--steps", type=int, default=200)
     command.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     command.add_argument("--variants", nargs="+", default=VARIANTS, choices=VARIANTS, metavar="V")
     command.add_argument("--curator", default="lite")

@@ -90,3 +90,24 @@ def power_spectrum(image: Tensor) -> tuple[Tensor, Tensor]:
     window = window[:, None] * window
     spectrum = torch.fft.fft2((square - square.mean(dim=(-2, -1), keepdim=True)) * window).abs().square()
     return radial_mean(spectrum.mean(dim=0) / window.square().sum())
+
+
+def fit(kernels: Tensor, target: Tensor) -> tuple[Tensor, float]:
+    """The combination of atoms nearest to a kernel, Eq. 1 for one pixel, by least squares.
+
+    Args:
+        kernels: (K,S,S) atoms.
+        target: (S,S).
+
+    Returns:
+        coefficients (K,), signs free, and the error left, as a share of the kernel: ||K - sum_j gamma_j A_j|| / ||K||.
+
+    Raises:
+        ValueError: the target has another size than the atoms.
+    """
+    if target.shape != kernels.shape[-2:]:
+        raise ValueError(f"the kernel must have the atoms' size {tuple(kernels.shape[-2:])}, got {tuple(target.shape)}")
+    columns, wanted = kernels.flatten(1).t().double(), target.flatten().double()
+    coefficients = torch.linalg.lstsq(columns, wanted, driver="gelsd").solution
+    left = (wanted - columns @ coefficients).norm() / wanted.norm()
+    return coefficients.to(target), float(left)

@@ -8,7 +8,7 @@ from networks import noise, seeded
 from torch.nn.functional import conv2d
 
 from nrknet.defocus import defocus_kernel
-from nrknet.kernels import effective_radius, power_spectrum, radial_mean, transfer_function, variances
+from nrknet.kernels import effective_radius, fit, power_spectrum, radial_mean, transfer_function, variances
 
 
 @pytest.mark.parametrize("softness", [0.0, 0.5, 1.0])
@@ -72,3 +72,24 @@ def test_a_grating_has_its_power_at_its_own_frequency() -> None:
     wave = torch.sin(2 * math.pi * 0.125 * torch.arange(64.0)).expand(3, 64, 64)
     frequencies, power = power_spectrum(wave)
     assert float(frequencies[int(power.argmax())]) == 0.125
+
+
+def test_a_combination_of_atoms_is_found_again() -> None:
+    kernels = torch.stack([defocus_kernel(float(r), size=15, softness=1.0) for r in (0, 2, 4)])
+    wanted = torch.tensor([0.5, -0.2, 0.7])
+    coefficients, left = fit(kernels, torch.einsum("k,kxy->xy", wanted, kernels))
+    torch.testing.assert_close(coefficients, wanted, atol=1e-4, rtol=0)
+    assert left < 1e-6
+
+
+def test_what_atoms_cannot_make_is_left_and_more_atoms_leave_less() -> None:
+    disc = defocus_kernel(4.0, size=15, softness=0.0)
+    kernels = torch.stack([defocus_kernel(float(r), size=15, softness=1.0) for r in (0, 2, 3, 4, 5)])
+    errors = [fit(kernels[:count], disc)[1] for count in range(1, 6)]
+    assert all(later <= earlier + 1e-9 for earlier, later in zip(errors, errors[1:], strict=False))
+    assert 0.01 < errors[-1] < 0.5 and errors[0] > 0.9
+
+
+def test_a_kernel_of_another_size_than_the_atoms_cannot_be_fitted() -> None:
+    with pytest.raises(ValueError, match=r"must have the atoms' size \(5, 5\), got \(7, 7\)"):
+        fit(torch.ones(2, 5, 5), torch.ones(7, 7))
