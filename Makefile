@@ -1,8 +1,11 @@
-# make app    the web application, on http://localhost:7860
-# make test   ruff, mypy, and every test
-# make clean  remove the virtual environment and the caches
+# make app        the web application, on http://localhost:7860
+# make analysis   a look inside the network, on http://localhost:8501
+# make lab        the notebooks, in JupyterLab
+# make notebooks  run every notebook anew and keep what it shows
+# make test       ruff, mypy, and every test
+# make clean      remove the virtual environment and the caches
 #
-# Both set up .venv, and again only when pyproject.toml or requirements.txt has changed.
+# All but the last set up .venv, and again only when pyproject.toml or requirements.txt has changed.
 #
 # TORCH is what `pip install` is given for PyTorch. Alone it means the newest build, which on Linux has CUDA in it
 # (about 6 GB installed). Name another version, or add pip's options, to get another build:
@@ -17,14 +20,23 @@ INSTALL_CHROMIUM := export DEBIAN_FRONTEND=noninteractive; \
 	apt-get -q update && apt-get -q install -y --no-install-recommends chromium
 SET_UP_BY := pyproject.toml requirements.txt
 
-.PHONY: app test browser clean
+.PHONY: app analysis lab notebooks test browser clean
 
 app: $(VENV)/.app
 	$(BIN)/python app.py
 
+analysis: $(VENV)/.app
+	$(BIN)/python -m streamlit run demo/analysis.py
+
+lab: $(VENV)/.app
+	$(BIN)/python -m jupyter lab notebooks
+
+notebooks: $(VENV)/.app
+	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+
 test: $(VENV)/.dev browser
 	$(BIN)/ruff check
-	$(BIN)/mypy nrknet app.py benchmarks
+	$(BIN)/mypy nrknet app.py benchmarks demo
 	$(BIN)/python -m pytest
 
 # The browser tests need a Chromium; they skip, saying so, where there is none.
