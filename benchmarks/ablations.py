@@ -53,7 +53,7 @@ from nrknet.weights import load_model, save_model
 BASE = replace(PRESETS["lite"], num_atoms=20, image_blocks=0)
 """As many atoms as the paper has, and no image head: only the Neumann series may change the photo."""
 RECIPE = replace(
-    RECIPES["default"], patches=((0.0, 128),), warmup=30, ema=0.98, prefit_steps=900, validate_every=1e9,
+    RECIPES["default"], patches=((0.0, 128),), reuse=9, warmup=30, ema=0.98, prefit_steps=900, validate_every=1e9,
     save_every=1e9,
 )  # fmt: skip
 VARIANTS = (

@@ -103,7 +103,7 @@ def kernels(pictures: Mapping[str, Array], *, columns: int = 6) -> Figure:
 
 
 def curves(
-    panels: Mapping[str, Mapping[str, tuple[Array, Array]]],
+    panels: Mapping[str, Mapping[str, tuple[Any, Any]]],
     *,
     x: str,
     y: str,
@@ -114,7 +114,7 @@ def curves(
     """Panels of curves side by side, one legend each.
 
     Args:
-        panels: title -> name -> (x, y).
+        panels: title -> name -> (x, y), arrays or tensors.
         x, y: what the axes are, with units.
         log: logarithmic y.
         lines: levels of y to mark.
@@ -124,7 +124,7 @@ def curves(
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axis, (title, named) in zip(axes, panels.items(), strict=True):
         for number, (name, (across, up)) in enumerate(named.items()):
-            axis.plot(across, up, color=COLOURS[number % len(COLOURS)], label=name, linewidth=1.6)
+            axis.plot(np.asarray(across), np.asarray(up), color=COLOURS[number % len(COLOURS)], label=name, linewidth=1.6)
         for level in lines:
             axis.axhline(level, color="#999999", linewidth=0.8, zorder=0)
         if log:
