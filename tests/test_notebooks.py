@@ -80,6 +80,8 @@ def test_a_notebook_is_stored_with_its_outputs_light_and_in_order(path: Path) ->
     kinds = {kind for cell in cells for output in cell.outputs for kind in output.get("data", {})}
     assert "image/png" in kinds  # figures that GitHub and exported pages show, offline as well
     assert not any("plotly" in kind or "javascript" in kind for kind in kinds)
+    texts = "\n".join(shown(cell) for cell in cells)
+    assert not re.search(r"(^|[\s'\"])/[a-z]+/|Warning|Error", texts)  # no path of a machine, nothing that went wrong
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
