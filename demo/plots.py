@@ -124,7 +124,8 @@ def curves(
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axis, (title, named) in zip(axes, panels.items(), strict=True):
         for number, (name, (across, up)) in enumerate(named.items()):
-            axis.plot(np.asarray(across), np.asarray(up), color=COLOURS[number % len(COLOURS)], label=name, linewidth=1.6)
+            colour = COLOURS[number % len(COLOURS)]
+            axis.plot(np.asarray(across), np.asarray(up), color=colour, label=name, linewidth=1.6)
         for level in lines:
             axis.axhline(level, color="#999999", linewidth=0.8, zorder=0)
         if log:
