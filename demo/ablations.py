@@ -49,14 +49,10 @@ class Difference:
     def is_separated(self) -> bool:
         """Whether it exceeds twice its error and two or more seeds all say so in sign.
 
-        One seed alone cannot tell a variant from its luck. For two seeds, equal signs say that the mean difference is
-        larger than half of the difference between the seeds.
+        One seed cannot tell a variant from its luck. Two agree in sign where the mean exceeds half of their difference.
         """
-        return (
-            len(self.seeds) > 1
-            and abs(self.mean) > ERRORS * self.error
-            and len({bool(value > 0) for value in self.seeds}) == 1
-        )
+        one_sign = len({value > 0 for value in self.seeds}) == 1
+        return len(self.seeds) > 1 and one_sign and abs(self.mean) > ERRORS * self.error
 
 
 @dataclass(frozen=True)
@@ -240,7 +236,7 @@ def verdict(ablations: Ablations, variants: Sequence[str], *, measure: str = "ga
     if close:
         parts.append(f"The budget is too small to separate from Original: {_and(close)}.")
     if untouched:
-        parts.append(f"Equal to Original in every crop, because this measure does not see the change: {_and(untouched)}.")
+        parts.append(f"Equal to Original in every crop, as this measure does not see the change: {_and(untouched)}.")
     if untrained := [name for name in variants if name not in ablations.variants and name not in SAME]:
         parts.append(f"Not trained: {_and(untrained)}.")
     return " ".join(parts)
