@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from demo.ablations import ERRORS, MEASURES, ORIGINAL, SAME, Ablations, beside_paper
+from demo.ablations import MEASURES, ORIGINAL, SAME, Ablations, beside_paper
+from demo.differences import ERRORS
 from demo.pictures import COLOURS
 
 WIDTH = 9.0

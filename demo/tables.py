@@ -47,14 +47,15 @@ def ablation_table(ablations: Ablations, table: str) -> pd.DataFrame:
     """
     both = beside_paper(ablations, table)
     columns = {
-        ("paper, DPDD", label): both[f"paper {name}"].map(spec.format) for name, (label, spec) in _METRICS.items()
+        ("paper, DPDD", label): [_text(value, spec) for value in both[f"paper {name}"]]
+        for name, (label, spec) in _METRICS.items()
     }
-    columns["paper, DPDD", "difference"] = both["paper difference"].map("{:+.3f}".format)
+    columns["paper, DPDD", "difference"] = [f"{value:+.3f}" for value in both["paper difference"]]
     for short in MEASURES.values():
         ours, label = both.filter(like=f"{short} "), f"ours, {short}"
-        columns[label, "gain, dB"] = ours[f"{short} mean"].map(lambda value: _text(value, "{:.3f}"))
-        columns[label, "seeds"] = ours[f"{short} seeds"].map(lambda value: _text(value, "{:.0f}"))
-        columns[label, "spread"] = ours[f"{short} spread"].map(lambda value: _text(value, "± {:.3f}"))
+        columns[label, "gain, dB"] = [_text(value, "{:.3f}") for value in ours[f"{short} mean"]]
+        columns[label, "seeds"] = [_text(value, "{:.0f}") for value in ours[f"{short} seeds"]]
+        columns[label, "spread"] = [_text(value, "± {:.3f}") for value in ours[f"{short} spread"]]
         columns[label, "difference"] = [
             _text(mean, "{:+.3f}") + _text(error, " ± {:.3f}", otherwise="")
             for mean, error in zip(ours[f"{short} difference"], ours[f"{short} error"], strict=True)
@@ -64,7 +65,7 @@ def ablation_table(ablations: Ablations, table: str) -> pd.DataFrame:
         ]
     if table == "J":
         columns = {name: column for name, column in columns.items() if name[1] not in ("SSIM", "LPIPS")}
-    return pd.DataFrame({name: list(column) for name, column in columns.items()}, both.index)
+    return pd.DataFrame(columns, both.index)
 
 
 def _text(value: float | None, spec: str, *, otherwise: str = NOTHING) -> str:

@@ -41,3 +41,5 @@ def test_ours_stand_beside_the_papers_with_their_errors() -> None:
     assert shown.loc["NonAdaptive", ("ours, network", "separated")] == "yes"
     assert shown.loc["FullRKR", ("ours, network", "gain, dB")] == f"{summary.loc['Original', 'mean']:.3f}"
     assert shown.loc["NonSeparable", "ours, known radius"].tolist() == [NOTHING] * 5
+    atoms = ablation_table(found, "J")
+    assert atoms["paper, DPDD"].loc["J15"].tolist() == ["25.942", "-0.167"], "the paper has PSNR alone"
