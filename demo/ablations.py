@@ -105,8 +105,9 @@ class Ablations:
         runs, seeds = self.runs, self.runs.groupby("variant")["seed"].nunique()
         return (
             f"{len(seeds)} variants, {_range(seeds)} {'seeds' if seeds.max() > 1 else 'seed'} each: "
-            f"{_range(runs['steps'])} steps on {_range(runs['crops'])} crops of {_range(runs['photos'])} photos, after "
-            f"{_range(runs['prefit_steps'])} steps of pre-fitting; {_range(runs['seconds'] / 60, 1)} minutes a run, "
+            f"{_range(runs['steps'])} steps of {_range(runs['crops'] / runs['steps'])} crops "
+            f"of {_range(runs['photos'])} photos, after {_range(runs['prefit_steps'])} steps of pre-fitting; "
+            f"{_range(runs['seconds'] / 60, 1)} minutes a run, "
             f"{runs['seconds'].sum() / 3600:.1f} hours in all, on {', '.join(runs['device'].unique())}; commit "
             f"{', '.join(runs['commit'].astype(str).unique())}. Start: {self.start}. Compared on "
             f"{self.crops['crop'].nunique()} crops of {_range(runs['validation_photos'])} photos that are held out."
