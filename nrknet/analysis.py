@@ -7,9 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nrknet.atoms import RecursiveAtoms
 from nrknet.config import NRKNetConfig
 from nrknet.kernels import variances
-from nrknet.model import NRKNetOutput, ScaleOutput
+from nrknet.model import NRKNet, NRKNetOutput, ScaleOutput
 from nrknet.neumann import contributions
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -65,6 +66,30 @@ class Analysis:
         here = self.coefficients[-scale][:, row >> (scale - 1), column >> (scale - 1)]
         return np.einsum("k,kcxy->cxy", here, self.atoms)
 
+    def running_sums(self) -> tuple[Floats, ...]:
+        """The photo, and after it what Eq. 10 has added up to with each scale: (H,W,3) float32; the last is `series`.
+
+        Raises:
+            ValueError: an analysis without terms.
+        """
+        if self.terms is None or self.contributions is None:
+            raise ValueError("this analysis holds no terms: it was made without details, or of a large photo")
+        height, width = self.defocus_map.shape
+        sums = [self.terms[-1][0][:height, :width]]
+        for part in self.contributions:
+            sums.append(sums[-1] + part)
+        return tuple(sums)
+
+    def residual(self) -> Floats:
+        """(H,W,3) D_1 Z_0 - Y: what the photo restored and blurred again has too much, or too little where negative.
+
+        Raises:
+            ValueError: an analysis without terms.
+        """
+        photo = self.running_sums()[0]
+        assert self.reblurred is not None  # made together with the terms
+        return self.reblurred - photo
+
     def with_details(self, output: NRKNetOutput, config: NRKNetConfig) -> "Analysis":
         """The same with coefficients, terms and what follows from them.
 
@@ -92,6 +117,18 @@ class Analysis:
 def to_rgb(image: Tensor, config: NRKNetConfig) -> Tensor:
     """(B,3,...) or (K,1,...) in the network's order of colours -> RGB, or back: BGR is turned round, RGB is not."""
     return image.flip(1) if config.channel_order == "bgr" else image
+
+
+def atom_taps(model: NRKNet) -> Floats | None:
+    """(J, 1 or 3, 3) the taps a_j of Eq. 3, for colours R, G, B; None for a network whose atoms are not recursive."""
+    if not isinstance(model.atoms, RecursiveAtoms):
+        return None
+    return to_rgb(model.atoms.taps().detach().float().cpu(), model.config).numpy()
+
+
+def rms(image: Floats) -> float:
+    """Root of the mean square over all pixels and colours."""
+    return float(np.sqrt(np.mean(np.square(image, dtype=np.float64))))
 
 
 def _to_array(image: Tensor) -> Floats:
