@@ -15,6 +15,7 @@ from nrknet.neumann import contributions
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 Floats = NDArray[np.float32]
+_NO_DETAILS = "this analysis holds no {}: it was made without details, or of a large photo"
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,41 @@ class Analysis:
             ValueError: an analysis without coefficients, a pixel outside the photo, or an unknown scale.
         """
         if self.coefficients is None:
-            raise ValueError("this analysis holds no coefficients: it was made without details, or of a large photo")
+            raise ValueError(_NO_DETAILS.format("coefficients"))
         height, width = self.defocus_map.shape
         if not (0 <= row < height and 0 <= column < width):
             raise ValueError(f"the pixel must lie in the photo of {height}x{width}, got row {row}, column {column}")
-        if not 1 <= scale <= len(self.coefficients):
-            raise ValueError(f"scale must be from 1 (full size) to {len(self.coefficients)}, got {scale}")
-        here = self.coefficients[-scale][:, row >> (scale - 1), column >> (scale - 1)]
+        here = self.coefficients_at(scale)[:, row >> (scale - 1), column >> (scale - 1)]
         return np.einsum("k,kcxy->cxy", here, self.atoms)
+
+    def coefficients_at(self, scale: int) -> Floats:
+        """(K,h,w) the maps Gamma_{j,t} of a scale without the network's padding; 1 is the full size.
+
+        Raises:
+            ValueError: an analysis without coefficients, or an unknown scale.
+        """
+        if self.coefficients is None:
+            raise ValueError(_NO_DETAILS.format("coefficients"))
+        height, width = self._size_at(scale, len(self.coefficients))
+        return self.coefficients[-scale][:, :height, :width]
+
+    def terms_at(self, scale: int) -> tuple[Floats, ...]:
+        """The (h,w,3) terms (I - D_t)^k Y_t of a scale, k = 0..power, without the network's padding.
+
+        Raises:
+            ValueError: an analysis without terms, or an unknown scale.
+        """
+        if self.terms is None:
+            raise ValueError(_NO_DETAILS.format("terms"))
+        height, width = self._size_at(scale, len(self.terms))
+        return tuple(term[:height, :width] for term in self.terms[-scale])
+
+    def _size_at(self, scale: int, num_scales: int) -> tuple[int, int]:
+        """Height and width at a scale of what covers the photo."""
+        if not 1 <= scale <= num_scales:
+            raise ValueError(f"scale must be from 1 (full size) to {num_scales}, got {scale}")
+        height, width = (-(-n // 2 ** (scale - 1)) for n in self.defocus_map.shape)
+        return height, width
 
     def running_sums(self) -> tuple[Floats, ...]:
         """The photo, and after it what Eq. 10 has added up to with each scale: (H,W,3) float32; the last is `series`.
@@ -72,10 +100,8 @@ class Analysis:
         Raises:
             ValueError: an analysis without terms.
         """
-        if self.terms is None or self.contributions is None:
-            raise ValueError("this analysis holds no terms: it was made without details, or of a large photo")
-        height, width = self.defocus_map.shape
-        sums = [self.terms[-1][0][:height, :width]]
+        sums = [self.terms_at(1)[0]]
+        assert self.contributions is not None  # made together with the terms
         for part in self.contributions:
             sums.append(sums[-1] + part)
         return tuple(sums)

@@ -203,3 +203,14 @@ def test_atoms_that_are_not_recursive_have_no_taps() -> None:
 
 def test_rms_is_the_root_of_the_mean_square() -> None:
     assert rms(np.array([[3.0, -4.0]], np.float32)) == pytest.approx(12.5**0.5)
+
+
+def test_a_scale_is_as_large_as_what_covers_the_photo(seen: Seen) -> None:
+    _, photo, analysis = seen  # 49 x 61, padded by the network
+    for scale, size in ((1, (49, 61)), (2, (25, 31)), (3, (13, 16))):
+        assert analysis.coefficients_at(scale).shape[1:] == size
+        terms = analysis.terms_at(scale)
+        assert [term.shape for term in terms] == [(*size, 3)] * (scale + 1)
+        assert analysis.terms is not None and np.array_equal(terms[1], analysis.terms[-scale][1][: size[0], : size[1]])
+    with pytest.raises(ValueError, match="scale must be from 1"):
+        analysis.terms_at(0)

@@ -1,0 +1,75 @@
+"""Overview: the photo, the restored photo, the defocus map, and the network's parts."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from demo.interactive import amplified, defocus_figure, flip_figure
+from demo.panels.common import chart, grouped, magnitude
+from demo.studio import Seen, Subject, restored_file
+from nrknet.analysis import rms
+from nrknet.complexity import Complexity, complexity
+from nrknet.config import NRKNetConfig
+
+GAIN = 4
+
+
+def show(shown: Subject, seen: Seen) -> None:
+    """The panel."""
+    analysis, (height, width) = seen.analysis, seen.pixels.shape[:2]
+    top = float(seen.pixels.dtype.type(-1))
+    change = analysis.image / top - seen.pixels / top
+    facts = st.columns(4)
+    facts[0].metric("Photo", f"{width} × {height}", help="Width and height in pixels, as the network was shown it")
+    facts[1].metric("Median blur radius", f"{float(pd.Series(analysis.defocus_map.ravel()).median()):.2f} px")
+    facts[2].metric("RMS change", magnitude(255 * rms(change)), help="Of the restored photo, in steps of 8 bits")
+    facts[3].metric("Time", f"{seen.seconds:.2f} s", help=f"On {seen.deblurrer.device}; it ran once and is kept")
+    pictures = {
+        "Photo": seen.pixels,
+        "Restored": analysis.image,
+        f"Change ×{GAIN}": amplified(change, GAIN),
+    }
+    left, right = st.columns([3, 2])
+    with left:
+        st.markdown("**Before and after** · the buttons change the picture, the zoom stays")
+        chart(
+            flip_figure(pictures, height=470), "before-after", title=f"{shown.name}: before and after",
+            values=lambda: {"photo": seen.pixels, "restored": analysis.image},
+        )  # fmt: skip
+        st.download_button(
+            "Restored photo, PNG", lambda: restored_file(shown, seen), f"{shown.name}-restored.png", "image/png",
+            key="restored", on_click="ignore", icon=":material/download:", type="primary",
+        )  # fmt: skip
+    with right:
+        st.markdown("**Defocus map** · over what radius each point is spread")
+        chart(
+            defocus_figure(analysis.defocus_map, height=470), "defocus-overview", title=f"{shown.name}: defocus map",
+            values=lambda: {"defocus_map": analysis.defocus_map},
+        )  # fmt: skip
+    _network(seen)
+
+
+def _network(seen: Seen) -> None:
+    """What the network is made of."""
+    st.markdown(f"**Network** · {seen.network}")
+    left, right = st.columns(2)
+    cost = _complexity(seen.config)
+    parts = pd.DataFrame(
+        {
+            "part": [*cost.parameters, "all"],
+            "parameters": [*map(grouped, cost.parameters.values()), grouped(cost.total_parameters)],
+            "GMAC at 1280×720": [f"{n / 1e9:.2f}" for n in (*cost.macs.values(), cost.total_macs)],
+        }
+    )
+    left.dataframe(parts, hide_index=True, key="network-parts")
+    settings = {name: str(value) for name, value in seen.config.to_dict().items()}
+    right.dataframe(
+        pd.DataFrame({"setting": list(settings), "value": list(settings.values())}),
+        hide_index=True, height=240, key="network-settings",
+    )  # fmt: skip
+
+
+@st.cache_data(max_entries=8, show_spinner="Counting parameters and multiply-accumulates …")
+def _complexity(config: NRKNetConfig) -> Complexity:
+    return complexity(config)
