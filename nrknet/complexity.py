@@ -1,13 +1,17 @@
-"""What a network costs: its parameters, and the multiply-accumulates that one photo takes, part by part."""
+"""What a network costs: its parameters, the multiply-accumulates of one photo part by part, and its time."""
 
+import statistics
+import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from nrknet.config import NRKNetConfig
+from nrknet.inference import Deblurrer
 from nrknet.model import NRKNet
 
 HEIGHT, WIDTH = 720, 1280
@@ -33,6 +37,15 @@ class Complexity:
         return sum(self.macs.values())
 
 
+@dataclass(frozen=True)
+class Timing:
+    """Seconds that one photo takes: the median, the shortest and the longest of the repeats."""
+
+    median: float
+    shortest: float
+    longest: float
+
+
 def complexity(config: NRKNetConfig, *, height: int = HEIGHT, width: int = WIDTH) -> Complexity:
     """Count parameters and multiply-accumulates (Table 1's last columns but one).
 
@@ -55,6 +68,33 @@ def complexity(config: NRKNetConfig, *, height: int = HEIGHT, width: int = WIDTH
     parameters = {part: _learned(getattr(model, name)) for name, part in _MODULES.items()}
     parameters["RKR"] = _learned(model.atoms) + _learned(model.fusion)
     return Complexity(parameters, macs)
+
+
+def time_photo(deblurrer: Deblurrer, *, height: int = HEIGHT, width: int = WIDTH, repeats: int = 5) -> Timing:
+    """Measure the seconds that one photo takes (Table 1's last column).
+
+    From 8-bit pixels in memory to 8-bit pixels in memory: the network, its padding and tiles, the conversions, and on a
+    GPU the way there and back. Reading and writing files, loading the network and a first photo as warm-up are not in
+    it. What the photo shows, here noise, and what the weights are changes nothing.
+
+    Args:
+        deblurrer: the network, on its device, with its precision and tile; a tile as large as the photo takes it whole.
+        height, width: of the photo in pixels, at least 16.
+        repeats: photos that are timed after the warm-up, 1 or more.
+
+    Raises:
+        ValueError: no repeats, or a photo that is too small.
+    """
+    if repeats < 1:
+        raise ValueError(f"repeats must be 1 or more, got {repeats}")
+    photo = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    deblurrer(photo)
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        deblurrer(photo)
+        seconds.append(time.perf_counter() - started)
+    return Timing(statistics.median(seconds), min(seconds), max(seconds))
 
 
 def rkr_macs(config: NRKNetConfig, *, height: int = HEIGHT, width: int = WIDTH) -> int:

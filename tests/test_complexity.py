@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from nrknet import NRKNet
-from nrknet.complexity import atom_macs, complexity, rkr_macs
+from nrknet import Deblurrer, NRKNet
+from nrknet.complexity import atom_macs, complexity, rkr_macs, time_photo
 from nrknet.config import PRESETS, VARIANTS, NRKNetConfig
 
 
@@ -70,3 +71,37 @@ def test_rkr_is_counted_over_all_applications_of_all_scales() -> None:
 def test_products_grow_with_the_pixels() -> None:
     small, large = (complexity(PRESETS["lite"], height=side, width=side).total_macs for side in (128, 256))
     assert large == pytest.approx(4 * small, rel=0.02)
+
+
+class Clock:
+    """Stands for the clock and for a Deblurrer whose photos take known seconds by it."""
+
+    def __init__(self, *seconds: float) -> None:
+        self.now, self.seconds, self.sizes = 100.0, list(seconds), set[tuple[int, ...]]()
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        self.sizes.add(image.shape)
+        self.now += self.seconds.pop(0)
+        return image
+
+
+def test_the_time_of_a_photo_is_the_median_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(9.0, 2.0, 7.0, 3.0)
+    monkeypatch.setattr("nrknet.complexity.time", clock)
+    timing = time_photo(clock, height=20, width=30, repeats=3)  # type: ignore[arg-type]
+    assert clock.sizes == {(20, 30, 3)} and not clock.seconds
+    assert (timing.shortest, timing.median, timing.longest) == pytest.approx((2.0, 3.0, 7.0))
+
+
+def test_a_larger_photo_takes_longer() -> None:
+    deblurrer = Deblurrer(NRKNet(replace(PRESETS["lite"], widths=(8, 8, 8))), device="cpu")
+    small, large = (time_photo(deblurrer, height=side, width=side, repeats=3).shortest for side in (32, 320))
+    assert large > 2 * small > 0
+
+
+def test_a_time_needs_repeats() -> None:
+    with pytest.raises(ValueError, match="repeats must be 1 or more, got 0"):
+        time_photo(Clock(1.0), repeats=0)  # type: ignore[arg-type]
