@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import plotly.colors
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 from PIL import Image
@@ -21,13 +22,16 @@ Curve = tuple[Sequence[float] | NDArray[Any], Sequence[float] | NDArray[Any]]
 
 LINES = ("#0d9488", "#d97706", "#8b5cf6", "#e11d48", "#0284c7", "#65a30d")
 """Readable on white and on black."""
+BAR_HEIGHT = 56
+"""Of a colour bar with its title."""
 SEQUENTIAL = [[i / 31, "rgb({},{},{})".format(*palette()[round(255 * i / 31)])] for i in range(32)]
-DIVERGING = "RdBu_r"
+DIVERGING = plotly.colors.get_colorscale("RdBu_r")
 MAP_SIDE = 320
-"""Longer side of a map with values to point at; more would make sliders slow."""
+"""Longer side of a map with values to point at."""
 LARGEST_PNG = 1_000_000
 """Pixels up to which a picture travels without loss."""
-HEIGHT = 430
+WIDTH, TALLEST = 500, 640
+"""Of a figure in pixels of the screen: a usual width, from which the height of images follows, and its limit."""
 
 
 def picture(pixels: Pixels, *, longest: int = 2048) -> str:
@@ -48,6 +52,19 @@ def picture(pixels: Pixels, *, longest: int = 2048) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def colour_table(scale: Sequence[Sequence[Any]]) -> NDArray[np.uint8]:
+    """(256,3) the colours of a plotly colour scale."""
+    stops = [position for position, _ in scale]
+    colours = np.array([plotly.colors.unlabel_rgb(colour) for _, colour in scale])
+    channels = [np.interp(np.linspace(0, 1, 256), stops, colours[:, i]) for i in range(3)]
+    return np.round(np.stack(channels, axis=1)).astype(np.uint8)
+
+
+def index(*numbers: int) -> str:
+    """Numbers as an index below the line, for titles: `"A" + index(3)`."""
+    return f"<sub>{','.join(map(str, numbers))}</sub>"
+
+
 def amplified(image: Floats, gain: float) -> NDArray[np.uint8]:
     """A signed image as a picture: middle grey is 0, `gain` times the value is added to it.
 
@@ -63,12 +80,12 @@ def clipped(image: Floats) -> NDArray[np.uint8]:
     return (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
 
 
-def flip_figure(pictures: Mapping[str, Pixels], *, height: int = HEIGHT) -> go.Figure:
+def flip_figure(pictures: Mapping[str, Pixels], *, width: int = WIDTH) -> go.Figure:
     """Pictures of one scene on top of each other: buttons change from one to the next, and the zoom stays.
 
     Args:
-        pictures: name -> (H,W,3), all of one size.
-        height: of the figure in pixels of the screen.
+        pictures: name -> (H,W,3), all of one size; a single one gets no buttons.
+        width: that the figure will have, in pixels of the screen.
     """
     figure = go.Figure()
     rows, columns = next(iter(pictures.values())).shape[:2]
@@ -83,12 +100,14 @@ def flip_figure(pictures: Mapping[str, Pixels], *, height: int = HEIGHT) -> go.F
         {"label": name, "method": "restyle", "args": ["visible", [other == name for other in pictures]]}
         for name in pictures
     ]
-    _image_axes(figure, rows, columns)
+    if len(pictures) == 1:
+        _fit_image(figure, rows, columns, width=width, top=8)
+        return figure
+    _fit_image(figure, rows, columns, width=width, top=44)
     figure.update_layout(
-        height=height, margin={"l": 8, "r": 8, "t": 44, "b": 8},
         updatemenus=[{"type": "buttons", "direction": "right", "buttons": buttons, "showactive": True, "x": 0,
-                      "xanchor": "left", "y": 1, "yanchor": "bottom", "pad": {"b": 8},
-                      "bgcolor": "rgba(128,128,128,0.12)", "bordercolor": "rgba(128,128,128,0.4)"}],
+                      "xanchor": "left", "y": 1, "yanchor": "bottom", "pad": {"b": 8}, "font": {"color": "#52525b"},
+                      "bgcolor": "#e4e4e7", "bordercolor": "#a1a1aa"}],
     )  # fmt: skip
     return figure
 
@@ -101,7 +120,7 @@ def value_map(
     signed: bool = False,
     top: float | None = None,
     size: tuple[int, int] | None = None,
-    height: int = HEIGHT,
+    width: int = WIDTH,
 ) -> go.Figure:
     """A map in colour, its values to point at; reduced to MAP_SIDE by means over boxes.
 
@@ -112,7 +131,7 @@ def value_map(
         signed: blue below 0 and red above, instead of dark to bright from 0.
         top: value at the bright end of the colours; None takes the largest.
         size: height and width of the photo that the map covers, whose pixels the axes count; None: its own.
-        height: of the figure in pixels of the screen.
+        width: that the figure will have, in pixels of the screen.
     """
     rows, columns = size or values.shape
     top = top or float(np.abs(values).max()) or 1.0
@@ -126,15 +145,14 @@ def value_map(
             colorbar=_colour_bar(f"{label}, {unit}" if unit else label),
         )
     )  # fmt: skip
-    _image_axes(figure, rows, columns)
-    figure.update_layout(height=height, margin={"l": 8, "r": 8, "t": 64, "b": 8})
+    _fit_image(figure, rows, columns, width=width, top=BAR_HEIGHT)
     return figure
 
 
-def defocus_figure(defocus_map: Floats, *, top: float | None = None, height: int = HEIGHT) -> go.Figure:
-    """A defocus map in the project's colours: (H,W) blur radius in pixels; `top` as for `value_map`."""
+def defocus_figure(defocus_map: Floats, *, top: float | None = None, width: int = WIDTH) -> go.Figure:
+    """A defocus map in the project's colours: (H,W) blur radius in pixels; `top` and `width` as for `value_map`."""
     end = float(scale_end(defocus_map)) if top is None else top
-    return value_map(defocus_map, label="blur radius", unit="px", top=end, height=height)
+    return value_map(defocus_map, label="blur radius", unit="px", top=end, width=width)
 
 
 def kernel_map(kernel: Floats, *, label: str = "weight", compress: bool = False, height: int = 400) -> go.Figure:
@@ -154,8 +172,8 @@ def kernel_map(kernel: Floats, *, label: str = "weight", compress: bool = False,
     end = top**0.5 if compress else top
     bar = _colour_bar(label)
     if compress:
-        marks = [top * share for share in (0, 0.01, 0.1, 0.3, 1)]
-        marks = [-m for m in reversed(marks[1:])] + marks if signed else marks
+        shares = (-1, -0.1, 0, 0.1, 1) if signed else (0, 0.01, 0.1, 0.3, 1)
+        marks = [top * share for share in shares]
         bar |= {"tickvals": [float(np.sign(m) * abs(m) ** 0.5) for m in marks], "ticktext": [f"{m:.2g}" for m in marks]}
     figure = go.Figure(
         go.Heatmap(
@@ -169,7 +187,7 @@ def kernel_map(kernel: Floats, *, label: str = "weight", compress: bool = False,
         title="rows", scaleanchor="x", autorange="reversed", constrain="domain", constraintoward="top",
         showgrid=False, zeroline=False,
     )  # fmt: skip
-    figure.update_layout(height=height, margin={"l": 8, "r": 8, "t": 64, "b": 8})
+    figure.update_layout(height=height, margin={"l": 8, "r": 8, "t": BAR_HEIGHT, "b": 8})
     return figure
 
 
@@ -180,7 +198,6 @@ def curves(
     y: str,
     log: bool = False,
     markers: bool = False,
-    emphasis: str | None = None,
     gradient: bool = False,
     height: int = 340,
 ) -> go.Figure:
@@ -191,7 +208,6 @@ def curves(
         x, y: titles of the axes, units included.
         log: the values' axis is logarithmic.
         markers: a dot at each position.
-        emphasis: the name of a curve that is drawn strong, the others faint.
         gradient: colours run from the first curve to the last, instead of setting all apart.
         height: of the figure in pixels of the screen.
     """
@@ -202,12 +218,14 @@ def curves(
             colour = SEQUENTIAL[4 + round(22 * number / max(1, len(lines) - 1))][1]
         figure.add_scatter(
             x=np.asarray(positions), y=np.asarray(values), name=name, mode="lines+markers" if markers else "lines",
-            line={"color": colour, "width": 3 if name == emphasis else 1.8},
-            opacity=1 if emphasis in (None, name) else 0.55,
+            line={"color": colour, "width": 1.8},
             hovertemplate=f"{name}<br>{x} %{{x:.3g}}<br>%{{y:.4g}}<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title=x)
-    figure.update_yaxes(title=y, type="log" if log else "linear", exponentformat="power" if log else "none")
+    if log:
+        figure.update_yaxes(title=y, type="log", exponentformat="power")
+    else:
+        figure.update_yaxes(title=y, exponentformat="none")
     figure.update_layout(
         height=height, margin={"l": 8, "r": 8, "t": 30, "b": 8}, hovermode="closest", showlegend=1 < len(lines) <= 6,
         legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "title": None},
@@ -215,7 +233,9 @@ def curves(
     return figure
 
 
-def bars(names: Sequence[str], groups: Mapping[str, Sequence[float]], *, x: str, y: str, height: int = 320) -> go.Figure:
+def bars(
+    names: Sequence[str], groups: Mapping[str, Sequence[float]], *, x: str, y: str, height: int = 320
+) -> go.Figure:
     """Bars side by side: for each name one of each group.
 
     Args:
@@ -269,8 +289,10 @@ def _colour_bar(title: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _image_axes(figure: go.Figure, rows: int, columns: int) -> None:
-    """Square pixels, row 0 on top, no frame."""
+def _fit_image(figure: go.Figure, rows: int, columns: int, *, width: int, top: int) -> None:
+    """Square pixels, row 0 on top, no frame, as high as it will be at this width below `top` pixels for the rest."""
+    height = min(round(top + 8 + (width - 16) * rows / columns), TALLEST)
+    figure.update_layout(height=height, margin={"l": 8, "r": 8, "t": top, "b": 8})
     hidden = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": "", "constrain": "domain"}
     figure.update_xaxes(range=[-0.5, columns - 0.5], constraintoward="left", **hidden)
     figure.update_yaxes(range=[rows - 0.5, -0.5], scaleanchor="x", constraintoward="top", **hidden)

@@ -22,7 +22,7 @@ span { position: absolute; background: #fff; mix-blend-mode: difference; pointer
 _JS = """
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data: { photo: data }, parentElement, setTriggerValue }) {
   const frame = parentElement.querySelector(".frame");
   const image = frame.querySelector("img");
   if (image.src !== data.picture) image.src = data.picture;
@@ -74,4 +74,4 @@ def pixel_picker(
             on_pick(*value)
 
     data = {"picture": picture, "rows": size[0], "columns": size[1], "row": row, "column": column}
-    _component(key=key, data=data, on_pixel_change=picked)
+    _component(key=key, data={"photo": data}, on_pixel_change=picked)

@@ -6,8 +6,9 @@ import numpy as np
 import streamlit as st
 import torch
 
-from demo.interactive import curves, kernel_map
-from demo.panels.common import chart, colour_chooser, magnitude
+from demo.hover_map import hover_map
+from demo.interactive import curves, index, kernel_map
+from demo.panels.common import SIDES, chart, colour_chooser, magnitude, save
 from demo.studio import Seen
 from nrknet.analysis import atom_taps
 from nrknet.kernels import effective_radius
@@ -40,10 +41,14 @@ def _atom(seen: Seen) -> None:
     compress = st.toggle("Colours follow the square root", value=True, key="atoms-root", persist_state="session")
     kernel = atoms[j, which]
     radius = float(effective_radius(torch.from_numpy(kernel)[None]))
-    st.caption(f"A_{j}: effective radius {radius:.2f} px, weight in the middle {magnitude(float(kernel.max()))}")
-    chart(
-        kernel_map(kernel, label=f"A_{j}", compress=compress), "atom", title=f"Atom A_{j} of {seen.network}",
-        values=lambda: {"atoms": atoms},
+    facts = f"Effective radius {radius:.2f} px, weight in the middle {magnitude(float(kernel.max()))}"
+    with st.container(key="chart-atom"):
+        hover_map(
+            kernel, key="map-atom", title=f"A{index(j)}", centred=True, compress=compress, above=facts, below=SIDES
+        )
+    save(
+        lambda: kernel_map(kernel, label=f"A{index(j)}", compress=compress), "atom",
+        title=f"Atom {j} of {seen.network}", values=lambda: {"atoms": atoms},
     )  # fmt: skip
 
 
@@ -52,9 +57,9 @@ def _profiles(seen: Seen) -> None:
     profiles = seen.analysis.atoms.sum(axis=2).mean(axis=1)
     half = profiles.shape[1] // 2
     offsets = np.arange(-half, half + 1)
-    lines = {f"A_{j}": (offsets, profile) for j, profile in enumerate(profiles) if j > 0}
+    lines = {f"A{index(j)}": (offsets, profile) for j, profile in enumerate(profiles) if j > 0}
     chart(
-        curves(lines, x="columns from the middle, px", y="weight", gradient=True, height=480), "profiles",
+        curves(lines, x="columns from the middle, px", y="weight", gradient=True, height=560), "profiles",
         title=f"Profiles of the atoms of {seen.network}", values=lambda: {"profiles": profiles},
     )  # fmt: skip
 

@@ -12,13 +12,14 @@ import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 
-from demo.interactive import picture
+from demo.interactive import Floats, Pixels, picture
 from demo.pixel_picker import pixel_picker
 from demo.shrink import shrink
 from demo.studio import Seen
 
 Arrays = Mapping[str, NDArray[Any]]
 PICKER_SIDE = 560
+SIDES = "Rows down, columns to the right, counted from the middle."
 COLOURS = ("R", "G", "B")
 NO_DETAILS = "This photo is over 4 megapixels at its full size: choose its reduced version, above, to see this."
 
@@ -34,16 +35,24 @@ def chart(figure: go.Figure, name: str, *, title: str, values: Callable[[], Arra
     """
     options = {"toImageButtonOptions": {"format": "png", "filename": name, "scale": 2}}
     st.plotly_chart(figure, key=f"chart-{name}", config=options, alt=title)
-    with st.popover("Save", icon=":material/download:", type="tertiary", key=f"save-{name}"):
+    save(lambda: figure, name, title=title, values=values)
+
+
+def save(figure: Callable[[], go.Figure], name: str, *, title: str, values: Callable[[], Arrays]) -> None:
+    """What can be saved of a figure; arguments as for `chart`, the figure made when it is asked for."""
+    place = st.popover("Save", icon=":material/download:", type="tertiary", key=f"save-{name}", on_change="rerun")
+    if not place.open:  # closed, it would only make sliders slower
+        return
+    with place:
         st.download_button(
-            "Figure as HTML", lambda: _page(figure, title), f"{name}.html", "text/html",
+            "Figure as HTML", lambda: _page(figure(), title), f"{name}.html", "text/html",
             key=f"html-{name}", on_click="ignore",
         )  # fmt: skip
         st.download_button(
             "Values as NPZ", lambda: _npz(values()), f"{name}.npz", "application/octet-stream",
             key=f"npz-{name}", on_click="ignore",
         )  # fmt: skip
-        st.caption("HTML: about 5 MB, opens anywhere, also offline. PNG: the camera in the figure's corner.")
+        st.caption("HTML: about 5 MB, opens anywhere, also offline. PNG: a chart's camera button, here or there.")
 
 
 def _page(figure: go.Figure, title: str) -> str:
@@ -56,7 +65,7 @@ def _page(figure: go.Figure, title: str) -> str:
 
 def _npz(arrays: Arrays) -> bytes:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 
@@ -73,10 +82,10 @@ def colour_chooser(sets: int, key: str) -> int:
     """Whose atoms are shown, where each colour has its own; 0 where all share them."""
     if sets == 1:
         return 0
-    name = st.segmented_control(
-        "Colour", COLOURS, default="G", required=True, key=f"colour-{key}", persist_state="session"
-    )
-    return COLOURS.index(name)
+    return st.segmented_control(
+        "Colour", range(3), default=1, required=True, key=f"colour-{key}", persist_state="session",
+        format_func=COLOURS.__getitem__,
+    )  # fmt: skip
 
 
 def chosen_pixel(seen: Seen) -> tuple[int, int]:
@@ -120,6 +129,11 @@ def pixel_chooser(seen: Seen, key: str) -> tuple[int, int]:
 def small_picture(digest: str, _pixels: NDArray[Any]) -> str:
     """A photo of this digest, small enough to travel with every move of a slider."""
     return picture(shrink(_pixels, PICKER_SIDE))
+
+
+def unit(pixels: Pixels) -> Floats:
+    """(H,W,3), 8 or 16 bit, as numbers from 0 to 1."""
+    return pixels / np.float32(np.iinfo(pixels.dtype).max)
 
 
 def grouped(number: float) -> str:

@@ -7,8 +7,9 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from demo.interactive import amplified, curves, defocus_figure, flip_figure, kernel_map
-from demo.panels.common import chart, grouped, magnitude, pixel_chooser
+from demo.hover_map import hover_map
+from demo.interactive import Floats, amplified, curves, defocus_figure, flip_figure, kernel_map
+from demo.panels.common import SIDES, chart, grouped, magnitude, pixel_chooser, save, unit
 from demo.studio import Seen
 from nrknet.analysis import rms
 from nrknet.kernels import effective_radius
@@ -29,10 +30,7 @@ def show(seen: Seen, other: Seen | None) -> None:
     for side, (column, one) in enumerate(zip(st.columns(2), (seen, other), strict=True)):
         with column:
             st.markdown(one.network)
-            chart(
-                defocus_figure(one.analysis.defocus_map, top=top), f"compare-defocus-{side}",
-                title=f"Defocus map of {one.network}", values=lambda one=one: {"defocus_map": one.analysis.defocus_map},
-            )  # fmt: skip
+            _defocus(f"compare-defocus-{side}", one, top)
     if seen.analysis.coefficients is not None:
         _kernels(seen, other)
     st.markdown("**Effective radius of the atoms**")
@@ -45,18 +43,25 @@ def show(seen: Seen, other: Seen | None) -> None:
     )  # fmt: skip
 
 
+def _defocus(name: str, seen: Seen, top: float) -> None:
+    found = seen.analysis.defocus_map
+    chart(
+        defocus_figure(found, top=top), name, title=f"Defocus map of {seen.network}",
+        values=lambda: {"defocus_map": found},
+    )  # fmt: skip
+
+
 def _names(seen: Seen, other: Seen) -> tuple[str, str]:
     return f"A: {seen.network}", f"B: {other.network}"
 
 
 def _flip(seen: Seen, other: Seen) -> None:
     first, second = seen.analysis.image, other.analysis.image
-    top = float(first.dtype.type(-1))
-    difference = amplified(second / top - first / top, GAIN)
+    difference = amplified(unit(second) - unit(first), GAIN)
     left, right = _names(seen, other)
     st.markdown(f"**{left}** against **{right}** · they differ by {psnr(first, second):.2f} dB PSNR")
     chart(
-        flip_figure({"Photo": seen.pixels, "A": first, "B": second, f"(B − A) × {GAIN}": difference}, height=500),
+        flip_figure({"Photo": seen.pixels, "A": first, "B": second, f"(B − A) × {GAIN}": difference}, width=900),
         "compare", title=f"{left}, {right}", values=lambda: {"photo": seen.pixels, "A": first, "B": second},
     )  # fmt: skip
 
@@ -83,8 +88,12 @@ def _kernels(seen: Seen, other: Seen) -> None:
         radius = float(effective_radius(torch.from_numpy(kernel)))
         with place:
             st.markdown(f"{'AB'[side]}: {one.network}, effective radius {radius:.2f} px")
-            chart(
-                kernel_map(kernel.mean(axis=0), compress=True), f"compare-kernel-{side}",
-                title=f"Kernel of {one.network} at row {row}, column {column}",
-                values=lambda kernel=kernel: {"kernel": kernel},
-            )  # fmt: skip
+            _kernel(f"compare-kernel-{side}", kernel, f"Kernel of {one.network} at row {row}, column {column}")
+
+
+def _kernel(name: str, kernel: Floats, title: str) -> None:
+    mean = kernel.mean(axis=0)
+    signed = bool(mean.min() < -1e-4 * mean.max())
+    with st.container(key=f"chart-{name}"):
+        hover_map(mean, key=f"map-{name}", title="weight", signed=signed, centred=True, compress=True, below=SIDES)
+    save(lambda: kernel_map(mean, compress=True), name, title=title, values=lambda: {"kernel": kernel})

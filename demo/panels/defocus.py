@@ -16,11 +16,11 @@ def show(seen: Seen) -> None:
     with left:
         source = "the network's own estimate" if seen.config.head == "radius" else "the width of its kernels"
         st.markdown(f"**Defocus map** · radius over which each point is spread: {source}")
-        chart(defocus_figure(found, height=480), "defocus", title="Defocus map", values=lambda: {"defocus_map": found})
+        chart(defocus_figure(found), "defocus", title="Defocus map", values=lambda: {"defocus_map": found})
     with right:
         st.markdown("**Photo**")
         chart(
-            flip_figure({"Photo": seen.pixels, "Restored": seen.analysis.image}, height=480), "defocus-photo",
+            flip_figure({"Photo": seen.pixels, "Restored": seen.analysis.image}), "defocus-photo",
             title="Photo", values=lambda: {"photo": seen.pixels, "restored": seen.analysis.image},
         )  # fmt: skip
     st.markdown("**How much of the photo is how blurred**")

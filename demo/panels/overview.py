@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from demo.interactive import amplified, defocus_figure, flip_figure
-from demo.panels.common import chart, grouped, magnitude
+from demo.panels.common import chart, magnitude, unit
 from demo.studio import Seen, Subject, restored_file
 from nrknet.analysis import rms
-from nrknet.complexity import Complexity, complexity
+from nrknet.complexity import HEIGHT, WIDTH, Complexity, complexity, count_parameters
 from nrknet.config import NRKNetConfig
 
 GAIN = 4
@@ -18,11 +19,10 @@ GAIN = 4
 def show(shown: Subject, seen: Seen) -> None:
     """The panel."""
     analysis, (height, width) = seen.analysis, seen.pixels.shape[:2]
-    top = float(seen.pixels.dtype.type(-1))
-    change = analysis.image / top - seen.pixels / top
+    change = unit(analysis.image) - unit(seen.pixels)
     facts = st.columns(4)
     facts[0].metric("Photo", f"{width} × {height}", help="Width and height in pixels, as the network was shown it")
-    facts[1].metric("Median blur radius", f"{float(pd.Series(analysis.defocus_map.ravel()).median()):.2f} px")
+    facts[1].metric("Median blur radius", f"{float(np.median(analysis.defocus_map)):.2f} px")
     facts[2].metric("RMS change", magnitude(255 * rms(change)), help="Of the restored photo, in steps of 8 bits")
     facts[3].metric("Time", f"{seen.seconds:.2f} s", help=f"On {seen.deblurrer.device}; it ran once and is kept")
     pictures = {
@@ -34,7 +34,7 @@ def show(shown: Subject, seen: Seen) -> None:
     with left:
         st.markdown("**Before and after** · the buttons change the picture, the zoom stays")
         chart(
-            flip_figure(pictures, height=470), "before-after", title=f"{shown.name}: before and after",
+            flip_figure(pictures, width=590), "before-after", title=f"{shown.name}: before and after",
             values=lambda: {"photo": seen.pixels, "restored": analysis.image},
         )  # fmt: skip
         st.download_button(
@@ -44,25 +44,23 @@ def show(shown: Subject, seen: Seen) -> None:
     with right:
         st.markdown("**Defocus map** · over what radius each point is spread")
         chart(
-            defocus_figure(analysis.defocus_map, height=470), "defocus-overview", title=f"{shown.name}: defocus map",
+            defocus_figure(analysis.defocus_map, width=390), "defocus-overview", title=f"{shown.name}: defocus map",
             values=lambda: {"defocus_map": analysis.defocus_map},
         )  # fmt: skip
     _network(seen)
 
 
+@st.fragment
 def _network(seen: Seen) -> None:
     """What the network is made of."""
     st.markdown(f"**Network** · {seen.network}")
     left, right = st.columns(2)
-    cost = _complexity(seen.config)
-    parts = pd.DataFrame(
-        {
-            "part": [*cost.parameters, "all"],
-            "parameters": [*map(grouped, cost.parameters.values()), grouped(cost.total_parameters)],
-            "GMAC at 1280×720": [f"{n / 1e9:.2f}" for n in (*cost.macs.values(), cost.total_macs)],
-        }
-    )
-    left.dataframe(parts, hide_index=True, key="network-parts")
+    parameters = count_parameters(seen.deblurrer.model)
+    parts = {"part": [*parameters, "all"], "parameters": [*parameters.values(), sum(parameters.values())]}
+    if left.toggle("Count multiply-accumulates, which takes some seconds", key="count-macs", persist_state="session"):
+        cost = _complexity(seen.config)
+        parts[f"GMAC at {WIDTH}×{HEIGHT}"] = [round(n / 1e9, 2) for n in (*cost.macs.values(), cost.total_macs)]
+    left.dataframe(pd.DataFrame(parts), hide_index=True, key="network-parts")
     settings = {name: str(value) for name, value in seen.config.to_dict().items()}
     right.dataframe(
         pd.DataFrame({"setting": list(settings), "value": list(settings.values())}),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import pandas as pd
+import numpy as np
 import streamlit as st
 import torch
 
+from demo.hover_map import hover_map
 from demo.interactive import amplified, bars, clipped, curves, flip_figure, value_map
-from demo.panels.common import NO_DETAILS, chart, magnitude, scale_chooser
+from demo.panels.common import NO_DETAILS, chart, magnitude, save, scale_chooser
 from demo.studio import Seen
 from nrknet.analysis import Floats, rms
 from nrknet.kernels import power_spectrum
 
 GAIN = 8
+ADDED = {
+    "cross_scale": "Each scale t adds its highest power, k = t, to the photo (Eq. 10).",
+    "full": "All scales add all their powers from 1 to the photo (Eq. 9).",
+}
 SMALLEST_SPECTRUM = 8
 
 
@@ -22,10 +27,8 @@ def show(seen: Seen) -> None:
         st.info(NO_DETAILS)
         return
     st.markdown(
-        "Restoring is $D_t^{-1} Y_t \\approx \\sum_k (I - D_t)^k Y_t$: each term is what blurring the one before "
-        "takes away. Scale t gives its highest power k to the restored photo (Eq. 8 to 10)."
-        if seen.config.expansion == "cross_scale"
-        else "Restoring is $D_t^{-1} Y_t \\approx \\sum_k (I - D_t)^k Y_t$: all powers k of all scales are added (Eq. 9)."
+        "Restoring is $D_t^{-1} Y_t \\approx \\sum_k (I - D_t)^k Y_t$: each term is what blurring takes away from the "
+        f"one before. {ADDED[seen.config.expansion]}"
     )
     _term(seen)
     left, right = st.columns(2)
@@ -46,28 +49,31 @@ def _term(seen: Seen) -> None:
         k = st.slider("Power k", 0, len(terms) - 1, len(terms) - 1, key=f"power-{scale}-{seen.network}",
                       persist_state="session")  # fmt: skip
         term = terms[k]
-        size = rms(term)
-        name = f"(I − D)^{k} Y" if k else "Y"
-        st.caption(
-            f"{name} at scale {scale}: energy {magnitude(size**2)} per pixel and colour (RMS {magnitude(255 * size)} "
-            f"steps of 8 bits), {magnitude(100 * size**2 / rms(terms[0]) ** 2)} % of that of Y"
+        energy, share = rms(term) ** 2, 100 * rms(term) ** 2 / rms(terms[0]) ** 2
+        name = f"(I − D)<sup>{k}</sup>Y" if k else "Y"
+        facts = (
+            f"Energy {magnitude(energy)} per pixel and colour, {magnitude(share)} % of that of Y · "
+            f"RMS {magnitude(255 * energy**0.5)} steps of 8 bits"
         )
-        figure = value_map(
-            term.mean(axis=2), label=f"{name}, mean of R, G, B", signed=k > 0, size=seen.pixels.shape[:2]
-        )
-        chart(figure, "term", title=f"Term {name} at scale {scale}", values=lambda: {"term": term})
+        mean, label, size = term.mean(axis=2), f"{name}, mean of R, G, B", seen.pixels.shape[:2]
+        with st.container(key="chart-term"):
+            hover_map(mean, key="map-term", title=label, signed=k > 0, size=size, above=facts)
+        save(
+            lambda: value_map(mean, label=label, signed=k > 0, size=size), "term",
+            title=f"Term {name} at scale {scale}", values=lambda: {"term": term},
+        )  # fmt: skip
     with right:
-        _spectra(terms, k)
+        _spectra(terms)
 
 
-def _spectra(terms: tuple[Floats, ...], k: int) -> None:
+def _spectra(terms: tuple[Floats, ...]) -> None:
     st.markdown("**Power spectra** · mean over directions of all terms of this scale")
     if min(terms[0].shape[:2]) < SMALLEST_SPECTRUM:
         st.info("The photo is too small at this scale for a spectrum.")
         return
     found = {f"k = {i}": _spectrum(term) for i, term in enumerate(terms)}
     chart(
-        curves(found, x="frequency, cycles per pixel", y="power", log=True, emphasis=f"k = {k}", height=430),
+        curves(found, x="frequency, cycles per pixel", y="power", log=True, height=430),
         "spectra", title="Power spectra of the terms",
         values=lambda: {"frequency": found["k = 0"][0]} | {n.replace(" = ", "_"): p for n, (_, p) in found.items()},
     )  # fmt: skip
@@ -97,11 +103,12 @@ def _contributions(seen: Seen) -> None:
     scales = range(len(parts), 0, -1)
     st.markdown(f"**Contributions** · what each scale adds to $Z_0$, {GAIN} times stronger; grey is 0")
     chart(
-        flip_figure({f"t = {t}": amplified(part, GAIN) for t, part in zip(scales, parts, strict=True)}), "contributions",
-        title=f"Contributions of the scales, {GAIN} times", values=lambda: {f"t_{len(parts) - i}": p for i, p in enumerate(parts)},
+        flip_figure({f"t = {t}": amplified(part, GAIN) for t, part in zip(scales, parts, strict=True)}),
+        "contributions", title=f"Contributions of the scales, {GAIN} times",
+        values=lambda: {f"t_{t}": part for t, part in zip(scales, parts, strict=True)},
     )  # fmt: skip
-    sizes = pd.Series({f"t = {t}": 255 * rms(part) for t, part in zip(scales, parts, strict=True)})
+    sizes = [255 * rms(part) for part in parts]
     chart(
-        bars(list(sizes.index), {"RMS": list(sizes)}, x="scale", y="RMS, steps of 8 bits", height=230), "contribution-rms",
-        title="RMS of the contributions", values=lambda: {"rms": sizes.to_numpy()},
+        bars([f"t = {t}" for t in scales], {"RMS": sizes}, x="scale", y="RMS, steps of 8 bits", height=230),
+        "contribution-rms", title="RMS of the contributions", values=lambda: {"rms": np.array(sizes)},
     )  # fmt: skip
