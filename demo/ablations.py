@@ -1,13 +1,4 @@
-"""The ablations that `benchmarks.ablations collect` gathered: per variant its mean, its spread, and whether it differs.
-
-Two sources of chance are in every difference. One is which crops were scored: all variants see the same ones, so
-differences are taken crop by crop, and the standard error over crops says what other crops might have given. The other
-is the seed of a training. The differences of one crop under several seeds share that crop and are no independent
-samples, so a crop's seeds are averaged first and crops are counted, not crops times seeds. What another seed might give
-is not in that error: it shows as the differences of the single seeds, which must agree in sign before two variants are
-called separated. With two seeds that is a weak check (they agree by chance half of the time), and crops of one photo
-are alike, so the error is rather too small than too large.
-"""
+"""The ablations that `benchmarks.ablations collect` gathered: per variant mean and spread, and whether it differs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from demo.differences import ERRORS, Difference, paired_difference, seed_spread
 from demo.published import SCORES
 from demo.results import RESULTS, read_json
 
@@ -25,38 +16,14 @@ MEASURES = {"known_radius_gain_db": "known radius", "gain_db": "network"}
 ORIGINAL = "Original"
 SAME = {"FullRKR": ORIGINAL, "FullLoss": ORIGINAL, "J20": ORIGINAL}
 """Names of the full network in other tables of the paper: trained once."""
-ERRORS = 2.0
-"""A difference counts from this many standard errors on."""
+_CONCLUSIONS = (
+    f"More than {ERRORS:g} standard errors from Original, with one sign under every seed",
+    "The budget is too small to separate from Original",
+    "Compared under one seed alone, which cannot tell a variant from its luck",
+    "Equal to Original in every crop, as this measure does not see the change",
+)
 _KEYS = ("variant", "seed", "steps", "crops", "seconds", "parameters", "data", "commit", "device", *MEASURES)
 _PROVENANCE = ("steps", "crops", "prefit_steps", "prefit_seconds", "train_seconds", "seconds", "parameters")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How one variant differs from another, in dB.
-
-    Attributes:
-        mean: over crops and the seeds that both have.
-        error: standard error of that mean over crops, each crop's seeds averaged first.
-        seeds: the mean difference of each seed.
-    """
-
-    mean: float
-    error: float
-    seeds: tuple[float, ...]
-
-    @property
-    def is_separated(self) -> bool:
-        """Whether it exceeds twice its error and two or more seeds all say so in sign.
-
-        One seed alone cannot tell a variant from its luck. For two seeds, equal signs say that the mean difference is
-        larger than half of the difference between the seeds.
-        """
-        return (
-            len(self.seeds) > 1
-            and abs(self.mean) > ERRORS * self.error
-            and len({bool(value > 0) for value in self.seeds}) == 1
-        )
 
 
 @dataclass(frozen=True)
@@ -135,11 +102,12 @@ class Ablations:
 
     def describe(self) -> str:
         """One sentence: what was trained, on what, how long and where; ranges where the runs differ."""
-        runs = self.runs
+        runs, seeds = self.runs, self.runs.groupby("variant")["seed"].nunique()
         return (
-            f"{runs['variant'].nunique()} variants, {_range(runs.groupby('variant')['seed'].nunique())} seeds each: "
-            f"{_range(runs['steps'])} steps on {_range(runs['crops'])} crops of {_range(runs['photos'])} photos, after "
-            f"{_range(runs['prefit_steps'])} steps of pre-fitting; {_range(runs['seconds'] / 60, 1)} minutes a run, "
+            f"{len(seeds)} variants, {_range(seeds)} {'seeds' if seeds.max() > 1 else 'seed'} each: "
+            f"{_range(runs['steps'])} steps of {_range(runs['crops'] / runs['steps'])} crops "
+            f"of {_range(runs['photos'])} photos, after {_range(runs['prefit_steps'])} steps of pre-fitting; "
+            f"{_range(runs['seconds'] / 60, 1)} minutes a run, "
             f"{runs['seconds'].sum() / 3600:.1f} hours in all, on {', '.join(runs['device'].unique())}; commit "
             f"{', '.join(runs['commit'].astype(str).unique())}. Start: {self.start}. Compared on "
             f"{self.crops['crop'].nunique()} crops of {_range(runs['validation_photos'])} photos that are held out."
@@ -150,24 +118,6 @@ class Ablations:
         if variant not in self.variants:
             raise ValueError(f"{variant} was not trained; known: {', '.join(self.variants)}")
         return self.crops[self.crops["variant"] == variant].pivot(index="crop", columns="seed", values=measure)
-
-
-def paired_difference(differences: NDArray[np.float64]) -> Difference:
-    """Mean and standard error of paired differences.
-
-    Args:
-        differences: (seeds, crops), two or more crops; a crop is one sample, its seeds are averaged first.
-    """
-    crops = differences.mean(axis=0)
-    error = crops.std(ddof=1) / np.sqrt(len(crops))
-    return Difference(float(crops.mean()), float(error), tuple(float(v) for v in differences.mean(axis=1)))
-
-
-def seed_spread(means: Sequence[float]) -> float:
-    """Spread of a variant over its seeds: the standard deviation, of two seeds half of their difference, of one nan."""
-    if len(means) < 2:
-        return float("nan")
-    return abs(means[0] - means[1]) / 2 if len(means) == 2 else float(np.std(means, ddof=1))
 
 
 def read_ablations(path: Path = RESULTS / "ablations.json") -> Ablations:
@@ -229,21 +179,23 @@ def verdict(ablations: Ablations, variants: Sequence[str], *, measure: str = "ga
     """In words, which of the variants differ from Original by more than their error and which do not."""
     trained = [name for name in variants if name in ablations.variants and name != ORIGINAL]
     found = {name: ablations.difference(name, measure=measure) for name in trained}
-    texts = {name: f"{name} ({d.mean:+.3f} ± {d.error:.3f} dB)" for name, d in found.items()}
-    untouched = [name for name in trained if found[name].mean == found[name].error == 0]
-    apart = [texts[name] for name in trained if found[name].is_separated]
-    close = [texts[name] for name in trained if not found[name].is_separated and name not in untouched]
-    parts = []
-    if apart:
-        limit = f"More than {ERRORS:g} standard errors from Original, with one sign under every seed"
-        parts.append(f"{limit}: {_and(apart)}.")
-    if close:
-        parts.append(f"The budget is too small to separate from Original: {_and(close)}.")
-    if untouched:
-        parts.append(f"Equal to Original in every crop, because this measure does not see the change: {_and(untouched)}.")
+    said: dict[str, list[str]] = {}
+    for name, difference in found.items():
+        text = f"{name} ({difference.mean:+.3f} ± {difference.error:.3f} dB)"
+        said.setdefault(_conclusion(difference), []).append(text)
+    parts = [f"{conclusion}: {_and(said[conclusion])}." for conclusion in _CONCLUSIONS if conclusion in said]
     if untrained := [name for name in variants if name not in ablations.variants and name not in SAME]:
         parts.append(f"Not trained: {_and(untrained)}.")
     return " ".join(parts)
+
+
+def _conclusion(difference: Difference) -> str:
+    apart, close, single, untouched = _CONCLUSIONS
+    if difference.mean == difference.error == 0:
+        return untouched
+    if difference.is_separated:
+        return apart
+    return close if len(difference.seeds) > 1 else single
 
 
 def _and(texts: Sequence[str]) -> str:

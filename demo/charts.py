@@ -8,13 +8,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from demo.ablations import ERRORS, MEASURES, ORIGINAL, SAME, Ablations, beside_paper
+from demo.ablations import MEASURES, ORIGINAL, SAME, Ablations, beside_paper
+from demo.differences import ERRORS
 from demo.pictures import COLOURS
 
 WIDTH = 9.0
 """Inches; at 100 dots an inch what GitHub shows without shrinking."""
 DARK, MIDDLE, BRIGHT = COLOURS[2], COLOURS[5], COLOURS[7]
-_TITLES = {"known_radius_gain_db": "ours, true radius given", "gain_db": "ours, network"}
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,11 @@ def _difference_panels(ablations: Ablations, table: str) -> list[Panel]:
     both = beside_paper(ablations, table)
     full = next(name for name in both.index if SAME.get(name, name) == ORIGINAL)
     shown = both.drop(index=full) if table != "J" else both.assign(**_zero(both, full))
-    panels = [Panel("paper: DPDD", "difference in PSNR, dB", shown["paper difference"], colour=MIDDLE)]
+    panels = [Panel("paper, DPDD", "difference in PSNR, dB", shown["paper difference"], colour=MIDDLE)]
     for measure, short in MEASURES.items():
         panels.append(
             Panel(
-                _TITLES[measure],
+                f"ours, {short}",
                 "difference in gain, dB",
                 shown[f"{short} difference"],
                 ERRORS * shown[f"{short} error"],

@@ -1,4 +1,4 @@
-"""Stored evaluations as tables: `benchmarks/results/*.json` that `nrknet evaluate --json` wrote."""
+"""Stored results as tables: what `nrknet evaluate --json` and `benchmarks.complexity` wrote to `benchmarks/results`."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+_COSTS = ("total_parameters", "total_macs", "seconds", "shortest", "longest")
 _KEYS = ("model", "environment", "mean", "images")
 
 
@@ -57,6 +58,30 @@ def read_photos(folder: Path = RESULTS) -> pd.DataFrame:
         for image in content["images"]
     ]
     return pd.DataFrame(rows).replace({None: float("nan")}).infer_objects()
+
+
+def read_costs(path: Path = RESULTS / "complexity.json") -> tuple[pd.DataFrame, str]:
+    """What `python -m benchmarks.complexity --json` measured, and in words on what photo and where.
+
+    Returns:
+        One row per network, by its preset or, of `paper`'s variants, by the variant: total_parameters, total_macs,
+        seconds (the median), shortest, longest. And one sentence.
+
+    Raises:
+        ValueError: the file is missing or broken; one line.
+    """
+    content = read_json(path)
+    try:
+        rows = {row["variant"] or row["preset"]: {name: row[name] for name in _COSTS} for row in content["networks"]}
+        where = (
+            f"Seconds are medians of {content['repeats']} photos of {content['width']}x{content['height']} pixels on "
+            f"{content['device']} ({content['machine']}, {content['threads']} threads, PyTorch "
+            f"{content['versions']['torch']}), random weights, tiles of {content['tile']} pixels; commit "
+            f"{content['commit']}."
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not what `python -m benchmarks.complexity` writes: no {error}") from error
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(_COSTS)), where
 
 
 def read_json(path: Path) -> dict[str, Any]:

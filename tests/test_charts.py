@@ -8,8 +8,9 @@ from matplotlib.colors import to_hex
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
-from demo.ablations import ERRORS, Ablations
+from demo.ablations import Ablations
 from demo.charts import Panel, draw_ablations, draw_atom_numbers, draw_bars, draw_curves, draw_parts
+from demo.differences import ERRORS
 from demo.published import SCORES
 
 CROPS = 30

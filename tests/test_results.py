@@ -2,11 +2,15 @@
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from demo.results import RESULTS, read_evaluations, read_json, read_photos
+from demo.results import RESULTS, read_costs, read_evaluations, read_json, read_photos
+from nrknet.complexity import complexity
+from nrknet.config import VARIANTS
 from nrknet.scores import ImageScores, Scores
 
 
@@ -74,3 +78,17 @@ def test_a_missing_folder_or_file_is_named_in_one_line(tmp_path: Path) -> None:
         read_evaluations(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="none.json: no such file"):
         read_json(tmp_path / "none.json")
+
+
+def test_costs_are_found_by_preset_or_variant_and_say_where_they_were_measured(tmp_path: Path) -> None:
+    path = tmp_path / "complexity.json"
+    command = [sys.executable, "-m", "benchmarks.complexity", "--models", "lite", "--variants", "2Scales"]
+    command += ["--size", "48x32", "--repeats", "1", "--json", str(path)]
+    subprocess.run(command, cwd=Path(__file__).parent.parent, check=True, capture_output=True)
+    costs, where = read_costs(path)
+    assert list(costs.index) == ["lite", "2Scales"] and (costs["seconds"] > 0).all()
+    assert costs.loc["2Scales", "total_macs"] == complexity(VARIANTS["2Scales"], height=32, width=48).total_macs
+    assert "48x32 pixels on cpu" in where
+    path.write_text('{"networks": []}')
+    with pytest.raises(ValueError, match="complexity.json is not what .* no 'repeats'"):
+        read_costs(path)

@@ -1,0 +1,72 @@
+"""Tables for the screen: numbers as text, the paper's rows as it prints them, and ours beside them."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from demo.ablations import MEASURES, Ablations, beside_paper
+from demo.published import SCORES
+
+NOTHING = "–"
+_METRICS = {"psnr": ("PSNR", "{:.3f}"), "ssim": ("SSIM", "{:.3f}"), "lpips": ("LPIPS", "{:.3f}")}
+
+
+def as_text(table: pd.DataFrame, formats: Mapping[str, str]) -> pd.DataFrame:
+    """A table with its numbers written out, and a dash where there is none.
+
+    Args:
+        table: any.
+        formats: column -> format, such as "{:.2f}"; columns that are not named are left out, the others are in the
+            order of the formats.
+    """
+    columns = {name: [_text(value, spec) for value in table[name]] for name, spec in formats.items()}
+    return pd.DataFrame(columns, table.index)
+
+
+def paper_scores(table: str) -> pd.DataFrame:
+    """A table of the paper as it prints it: one row per method, the metrics of each data set side by side.
+
+    Args:
+        table: "1" to "5", "S1" to "S3" or "J", as in `demo.published`.
+    """
+    rows: dict[str, dict[tuple[str, str], str]] = {}
+    for score in SCORES:
+        if score.table == table:
+            of_set = f"{score.dataset} (trained on {score.trained_on})"
+            for name, (label, spec) in _METRICS.items():
+                rows.setdefault(score.method, {})[of_set, label] = _text(getattr(score, name), spec)
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("paper")
+
+
+def ablation_table(ablations: Ablations, table: str) -> pd.DataFrame:
+    """An ablation table, the paper's columns beside ours; differences are to the full network, with a standard error.
+
+    Args:
+        ablations: ours.
+        table: "3", "4", "5" or "J".
+    """
+    both = beside_paper(ablations, table)
+    columns = {
+        ("paper, DPDD", label): [_text(value, spec) for value in both[f"paper {name}"]]
+        for name, (label, spec) in _METRICS.items()
+    }
+    columns["paper, DPDD", "difference"] = [f"{value:+.3f}" for value in both["paper difference"]]
+    for short in MEASURES.values():
+        ours, label = both.filter(like=f"{short} "), f"ours, {short}"
+        columns[label, "gain, dB"] = [_text(value, "{:.3f}") for value in ours[f"{short} mean"]]
+        columns[label, "seeds"] = [_text(value, "{:.0f}") for value in ours[f"{short} seeds"]]
+        columns[label, "spread"] = [_text(value, "± {:.3f}") for value in ours[f"{short} spread"]]
+        columns[label, "difference"] = [
+            _text(mean, "{:+.3f}") + _text(error, " ± {:.3f}", otherwise="")
+            for mean, error in zip(ours[f"{short} difference"], ours[f"{short} error"], strict=True)
+        ]
+        columns[label, "separated"] = [
+            NOTHING if pd.isna(value) else "yes" if value else "no" for value in ours[f"{short} separated"]
+        ]
+    if table == "J":
+        columns = {name: column for name, column in columns.items() if name[1] not in ("SSIM", "LPIPS")}
+    return pd.DataFrame(columns, both.index)
+
+
+def _text(value: float | None, spec: str, *, otherwise: str = NOTHING) -> str:
+    return otherwise if pd.isna(value) else spec.format(value)
