@@ -52,6 +52,12 @@ def take_upload() -> None:
     st.session_state["photo"] = file.name
 
 
+def known_networks() -> list[str]:
+    """The bundled networks and those that were typed into a chooser, for the other to choose as well."""
+    typed = (st.session_state.get(chooser) for chooser in ("network", "other"))
+    return list(dict.fromkeys([*bundled_models(), *filter(None, typed)]))
+
+
 def sidebar() -> tuple[str, Photo, str, str | None]:
     """The choosers: the photo's name, the photo, the network, and the one to compare it with."""
     uploads: dict[str, Photo] = st.session_state.setdefault("uploads", {})
@@ -64,7 +70,7 @@ def sidebar() -> tuple[str, Photo, str, str | None]:
         st.error(st.session_state["problem"])
     photos = {**dict(reversed(uploads.items())), **example_photos()}
     name = st.selectbox("Photo", list(photos), key="photo", bind="query-params")
-    networks = bundled_models()
+    networks = known_networks()
     network = st.selectbox("Network", networks, key="network", accept_new_options=True, help=NETWORK_HELP)
     other = st.selectbox(
         "Compare with", networks, index=None, key="other", accept_new_options=True, help=NETWORK_HELP,

@@ -35,7 +35,7 @@ _HTML = """
 </div>
 """
 _CSS = """
-.all { font: 13px var(--st-font), sans-serif; color: var(--st-text-color); }
+.all { font: 14px var(--st-font), sans-serif; color: var(--st-text-color); }
 .title { margin-bottom: 4px; }
 .ramp { height: 10px; border-radius: 2px; }
 .ticks { position: relative; height: 20px; opacity: 0.75; margin: 2px 0 6px; }

@@ -22,8 +22,11 @@ Curve = tuple[Sequence[float] | NDArray[Any], Sequence[float] | NDArray[Any]]
 
 LINES = ("#0d9488", "#d97706", "#8b5cf6", "#e11d48", "#0284c7", "#65a30d")
 """Readable on white and on black."""
-BAR_HEIGHT = 56
-"""Of a colour bar with its title."""
+TOOLS_HEIGHT = 30
+"""Of plotly's own buttons, which a phone always shows."""
+LEGEND_HEIGHT, BAR_HEIGHT = 56, 92
+"""Of a legend, and of a colour bar with its title, with those buttons above."""
+LEGEND = {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}
 SEQUENTIAL = [[i / 31, "rgb({},{},{})".format(*palette()[round(255 * i / 31)])] for i in range(32)]
 DIVERGING = plotly.colors.get_colorscale("RdBu_r")
 MAP_SIDE = 320
@@ -101,9 +104,9 @@ def flip_figure(pictures: Mapping[str, Pixels], *, width: int = WIDTH) -> go.Fig
         for name in pictures
     ]
     if len(pictures) == 1:
-        _fit_image(figure, rows, columns, width=width, top=8)
+        _fit_image(figure, rows, columns, width=width, top=TOOLS_HEIGHT)
         return figure
-    _fit_image(figure, rows, columns, width=width, top=44)
+    _fit_image(figure, rows, columns, width=width, top=TOOLS_HEIGHT + 40)
     figure.update_layout(
         updatemenus=[{"type": "buttons", "direction": "right", "buttons": buttons, "showactive": True, "x": 0,
                       "xanchor": "left", "y": 1, "yanchor": "bottom", "pad": {"b": 8}, "font": {"color": "#52525b"},
@@ -187,7 +190,7 @@ def kernel_map(kernel: Floats, *, label: str = "weight", compress: bool = False,
         title="rows", scaleanchor="x", autorange="reversed", constrain="domain", constraintoward="top",
         showgrid=False, zeroline=False,
     )  # fmt: skip
-    figure.update_layout(height=height, margin={"l": 8, "r": 8, "t": BAR_HEIGHT, "b": 8})
+    figure.update_layout(height=height, margin=_margin(BAR_HEIGHT))
     return figure
 
 
@@ -227,9 +230,8 @@ def curves(
     else:
         figure.update_yaxes(title=y, exponentformat="none")
     figure.update_layout(
-        height=height, margin={"l": 8, "r": 8, "t": 30, "b": 8}, hovermode="closest", showlegend=1 < len(lines) <= 6,
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "title": None},
-    )  # fmt: skip
+        height=height, margin=_margin(LEGEND_HEIGHT), hovermode="closest", showlegend=1 < len(lines) <= 6, legend=LEGEND
+    )
     return figure
 
 
@@ -253,9 +255,8 @@ def bars(
     figure.update_xaxes(title=x)
     figure.update_yaxes(title=y, exponentformat="none")
     figure.update_layout(
-        height=height, margin={"l": 8, "r": 8, "t": 30, "b": 8}, barmode="group", showlegend=len(groups) > 1,
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "title": None},
-    )  # fmt: skip
+        height=height, margin=_margin(LEGEND_HEIGHT), barmode="group", showlegend=len(groups) > 1, legend=LEGEND
+    )
     return figure
 
 
@@ -277,8 +278,12 @@ def histogram(values: Floats, *, label: str, unit: str, bins: int = 60, height: 
     )  # fmt: skip
     figure.update_xaxes(title=f"{label}, {unit}")
     figure.update_yaxes(title="share of the photo, %")
-    figure.update_layout(height=height, margin={"l": 8, "r": 8, "t": 12, "b": 8}, bargap=0)
+    figure.update_layout(height=height, margin=_margin(TOOLS_HEIGHT), bargap=0)
     return figure
+
+
+def _margin(top: int) -> dict[str, int]:
+    return {"l": 8, "r": 8, "t": top, "b": 8}
 
 
 def _colour_bar(title: str) -> dict[str, Any]:
@@ -292,7 +297,7 @@ def _colour_bar(title: str) -> dict[str, Any]:
 def _fit_image(figure: go.Figure, rows: int, columns: int, *, width: int, top: int) -> None:
     """Square pixels, row 0 on top, no frame, as high as it will be at this width below `top` pixels for the rest."""
     height = min(round(top + 8 + (width - 16) * rows / columns), TALLEST)
-    figure.update_layout(height=height, margin={"l": 8, "r": 8, "t": top, "b": 8})
+    figure.update_layout(height=height, margin=_margin(top))
     hidden = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": "", "constrain": "domain"}
     figure.update_xaxes(range=[-0.5, columns - 0.5], constraintoward="left", **hidden)
     figure.update_yaxes(range=[rows - 0.5, -0.5], scaleanchor="x", constraintoward="top", **hidden)

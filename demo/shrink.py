@@ -22,23 +22,24 @@ def shrink(array: Array, longest: int) -> Array:
     factor = longest / max(height, width)
     if factor >= 1:
         return array
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    layers = array[..., None] if array.ndim == 2 else array
-    small = [
-        np.asarray(Image.fromarray(np.ascontiguousarray(layer, np.float32)).resize(size, Image.Resampling.BOX))
-        for layer in np.moveaxis(layers, -1, 0)
-    ]
-    means = np.stack(small, axis=-1)
-    if np.issubdtype(array.dtype, np.integer):
-        means = np.round(means)
-    return means.reshape(means.shape[: array.ndim]).astype(array.dtype)
+    return _resized(array, (max(1, round(height * factor)), max(1, round(width * factor))))
 
 
 def fit_pixels(array: Array, most: int) -> Array:
     """The same reduced to at most `most` pixels in all, where it has more."""
     height, width = array.shape[:2]
-    if height * width <= most:
-        return array
-    longest = int(max(height, width) * (most / (height * width)) ** 0.5)
-    small = shrink(array, longest)
-    return small if small.shape[0] * small.shape[1] <= most else shrink(array, longest - 1)
+    factor = (most / (height * width)) ** 0.5
+    return array if factor >= 1 else _resized(array, (max(1, int(height * factor)), max(1, int(width * factor))))
+
+
+def _resized(array: Array, size: tuple[int, int]) -> Array:
+    """Channel by channel, because Pillow has no colours of 16 bits or floating point."""
+    layers = array[..., None] if array.ndim == 2 else array
+    small = [
+        np.asarray(Image.fromarray(np.ascontiguousarray(layer, np.float32)).resize(size[::-1], Image.Resampling.BOX))
+        for layer in np.moveaxis(layers, -1, 0)
+    ]
+    means = np.stack(small, axis=-1)
+    if np.issubdtype(array.dtype, np.integer):
+        means = np.round(means)
+    return means.reshape(*size, *array.shape[2:]).astype(array.dtype)

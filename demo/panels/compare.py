@@ -61,7 +61,7 @@ def _flip(seen: Seen, other: Seen) -> None:
     left, right = _names(seen, other)
     st.markdown(f"**{left}** against **{right}** · they differ by {psnr(first, second):.2f} dB PSNR")
     chart(
-        flip_figure({"Photo": seen.pixels, "A": first, "B": second, f"(B − A) × {GAIN}": difference}, width=900),
+        flip_figure({"Photo": seen.pixels, "A": first, "B": second, f"(B − A) × {GAIN}": difference}, width=640),
         "compare", title=f"{left}, {right}", values=lambda: {"photo": seen.pixels, "A": first, "B": second},
     )  # fmt: skip
 

@@ -38,8 +38,10 @@ def show(seen: Seen) -> None:
         scale = scale_chooser(len(seen.analysis.coefficients), "kernel")
         which = colour_chooser(seen.analysis.atoms.shape[1], f"kernel-{seen.network}")
         compress = st.toggle("Colours follow the square root", value=True, key="kernel-root", persist_state="session")
-        radial = st.toggle("Mean over directions, and what the series brings back", key="radial",
-                           persist_state="session", help="A chart; with it, sliders take longer")  # fmt: skip
+        radial = st.toggle(
+            "Chart of the mean over directions", key="radial", persist_state="session",
+            help="With what the series brings back; sliders take longer with it",
+        )  # fmt: skip
     kernels = seen.analysis.kernel_at(row, column, scale=scale)
     where = f"row {row}, column {column}, scale {scale}"
     with middle:

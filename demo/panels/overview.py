@@ -20,11 +20,15 @@ def show(shown: Subject, seen: Seen) -> None:
     """The panel."""
     analysis, (height, width) = seen.analysis, seen.pixels.shape[:2]
     change = unit(analysis.image) - unit(seen.pixels)
-    facts = st.columns(4)
-    facts[0].metric("Photo", f"{width} × {height}", help="Width and height in pixels, as the network was shown it")
-    facts[1].metric("Median blur radius", f"{float(np.median(analysis.defocus_map)):.2f} px")
-    facts[2].metric("RMS change", magnitude(255 * rms(change)), help="Of the restored photo, in steps of 8 bits")
-    facts[3].metric("Time", f"{seen.seconds:.2f} s", help=f"On {seen.deblurrer.device}; it ran once and is kept")
+    with st.container(horizontal=True, gap="large"):  # wraps on a phone
+        facts = {
+            "Photo": (f"{width} × {height}", "Width and height in pixels, as the network was shown it"),
+            "Blur radius": (f"{float(np.median(analysis.defocus_map)):.2f} px", "Median over the photo"),
+            "RMS change": (magnitude(255 * rms(change)), "From the photo to the restored one, in steps of 8 bits"),
+            "Time": (f"{seen.seconds:.2f} s", f"On {seen.deblurrer.device}; the network ran once, and this is kept"),
+        }
+        for label, (value, meaning) in facts.items():
+            st.metric(label, value, help=meaning, width="content")
     pictures = {
         "Photo": seen.pixels,
         "Restored": analysis.image,
@@ -60,7 +64,8 @@ def _network(seen: Seen) -> None:
     if left.toggle("Count multiply-accumulates, which takes some seconds", key="count-macs", persist_state="session"):
         cost = _complexity(seen.config)
         parts[f"GMAC at {WIDTH}×{HEIGHT}"] = [round(n / 1e9, 2) for n in (*cost.macs.values(), cost.total_macs)]
-    left.dataframe(pd.DataFrame(parts), hide_index=True, key="network-parts")
+    numbers = {"parameters": st.column_config.NumberColumn(format="localized")}
+    left.dataframe(pd.DataFrame(parts), hide_index=True, column_config=numbers, key="network-parts")
     settings = {name: str(value) for name, value in seen.config.to_dict().items()}
     right.dataframe(
         pd.DataFrame({"setting": list(settings), "value": list(settings.values())}),

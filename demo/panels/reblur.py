@@ -40,7 +40,7 @@ def show(seen: Seen) -> None:
     assert seen.analysis.series is not None and seen.analysis.reblurred is not None
     pictures = {"Y": seen.analysis.running_sums()[0], "D₁Z₀": seen.analysis.reblurred, "Z₀": seen.analysis.series}
     chart(
-        flip_figure({name: clipped(image) for name, image in pictures.items()}, width=900), "reblurred",
+        flip_figure({name: clipped(image) for name, image in pictures.items()}, width=640), "reblurred",
         title="Photo, reblurred, restored",
         values=lambda: dict(zip(("photo", "reblurred", "restored"), pictures.values(), strict=True)),
     )  # fmt: skip
