@@ -18,6 +18,8 @@ from nrknet.inference import DETAIL_PIXELS
 from nrknet.weights import bundled_models
 
 KEEP_UPLOADS = 4
+FULL_SIZE, QUICK_PIXELS = 0, 1_000_000
+"""Pixels to which large photos are reduced: not at all, or to what takes a few seconds without a GPU."""
 NETWORK_HELP = "A bundled network, or type a folder that `nrknet train` made, a .pth file, or owner/repo on the Hub."
 
 Panel = Callable[[Subject, Seen, Seen | None], None]
@@ -83,16 +85,16 @@ def choose_size(name: str, photo: Photo) -> Subject:
     """The photo, or where it is too large for all details and the visitor so chooses, a reduced version."""
     height, width = photo.pixels.shape[:2]
     if height * width <= DETAIL_PIXELS:
-        return subject(name, photo, reduce=False)
-    reduced = subject(name, photo, reduce=True)
+        return subject(name, photo)
+    choice = st.radio(
+        "Size", [QUICK_PIXELS, DETAIL_PIXELS, FULL_SIZE], key=f"size-{name}", persist_state="session", horizontal=True,
+        format_func=lambda most: f"Reduced to {most / 1e6:g} megapixel" if most else "Full size, few details",
+    )  # fmt: skip
+    if choice == FULL_SIZE:
+        st.info("At full size there are the restored photo, the defocus map and the atoms, but no more.")
+        return subject(name, photo)
+    reduced = subject(name, photo, most=choice)
     rows, columns = reduced.pixels.shape[:2]
-    options = {
-        f"Reduced to {columns} × {rows}, with all details": True,
-        f"Full size, {width} × {height}: restored photo and defocus map only": False,
-    }
-    choice = st.radio("Size", list(options), key=f"size-{name}", persist_state="session")
-    if not options[str(choice)]:
-        return subject(name, photo, reduce=False)
     st.info(
         f"{name} has {height * width / 1e6:.1f} megapixels; coefficients and terms are kept up to "
         f"{DETAIL_PIXELS / 1e6:g}. All below is about the photo reduced to {columns} × {rows}: one pixel here is "

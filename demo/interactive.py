@@ -27,7 +27,7 @@ TOOLS_HEIGHT = 30
 LEGEND_HEIGHT, BAR_HEIGHT = 56, 92
 """Of a legend, and of a colour bar with its title, with those buttons above."""
 LEGEND = {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}
-SEQUENTIAL = [[i / 31, "rgb({},{},{})".format(*palette()[round(255 * i / 31)])] for i in range(32)]
+SEQUENTIAL: list[list[Any]] = [[i / 31, "rgb({},{},{})".format(*palette()[round(255 * i / 31)])] for i in range(32)]
 DIVERGING = plotly.colors.get_colorscale("RdBu_r")
 MAP_SIDE = 320
 """Longer side of a map with values to point at."""

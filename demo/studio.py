@@ -18,7 +18,6 @@ from nrknet import Analysis, Deblurrer
 from nrknet.config import NRKNetConfig
 from nrknet.folder import WEIGHTS_FILE
 from nrknet.imageio import ImageError, Photo, read_photo, write_photo
-from nrknet.inference import DETAIL_PIXELS
 from nrknet.model import MIN_SIZE
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -116,15 +115,15 @@ def read_upload(name: str, content: bytes) -> Photo:
     return photo
 
 
-def subject(name: str, photo: Photo, *, reduce: bool) -> Subject:
+def subject(name: str, photo: Photo, *, most: int | None = None) -> Subject:
     """A photo as the network is to be shown it.
 
     Args:
         name: of the file.
         photo: what it holds.
-        reduce: to the size up to which an analysis has all its parts.
+        most: pixels to which it is reduced if it has more; None leaves it as it is.
     """
-    pixels = fit_pixels(photo.pixels, DETAIL_PIXELS) if reduce else photo.pixels
+    pixels = photo.pixels if most is None else fit_pixels(photo.pixels, most)
     return Subject(Path(name).stem, photo, pixels)
 
 
