@@ -7,13 +7,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nrknet.atoms import RecursiveAtoms
 from nrknet.config import NRKNetConfig
 from nrknet.kernels import variances
-from nrknet.model import NRKNetOutput, ScaleOutput
+from nrknet.model import NRKNet, NRKNetOutput, ScaleOutput
 from nrknet.neumann import contributions
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 Floats = NDArray[np.float32]
+_NO_DETAILS = "this analysis holds no {}: it was made without details, or of a large photo"
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,63 @@ class Analysis:
             ValueError: an analysis without coefficients, a pixel outside the photo, or an unknown scale.
         """
         if self.coefficients is None:
-            raise ValueError("this analysis holds no coefficients: it was made without details, or of a large photo")
+            raise ValueError(_NO_DETAILS.format("coefficients"))
         height, width = self.defocus_map.shape
         if not (0 <= row < height and 0 <= column < width):
             raise ValueError(f"the pixel must lie in the photo of {height}x{width}, got row {row}, column {column}")
-        if not 1 <= scale <= len(self.coefficients):
-            raise ValueError(f"scale must be from 1 (full size) to {len(self.coefficients)}, got {scale}")
-        here = self.coefficients[-scale][:, row >> (scale - 1), column >> (scale - 1)]
+        here = self.coefficients_at(scale)[:, row >> (scale - 1), column >> (scale - 1)]
         return np.einsum("k,kcxy->cxy", here, self.atoms)
+
+    def coefficients_at(self, scale: int) -> Floats:
+        """(K,h,w) the maps Gamma_{j,t} of a scale without the network's padding; 1 is the full size.
+
+        Raises:
+            ValueError: an analysis without coefficients, or an unknown scale.
+        """
+        if self.coefficients is None:
+            raise ValueError(_NO_DETAILS.format("coefficients"))
+        height, width = self._size_at(scale, len(self.coefficients))
+        return self.coefficients[-scale][:, :height, :width]
+
+    def terms_at(self, scale: int) -> tuple[Floats, ...]:
+        """The (h,w,3) terms (I - D_t)^k Y_t of a scale, k = 0..power, without the network's padding.
+
+        Raises:
+            ValueError: an analysis without terms, or an unknown scale.
+        """
+        if self.terms is None:
+            raise ValueError(_NO_DETAILS.format("terms"))
+        height, width = self._size_at(scale, len(self.terms))
+        return tuple(term[:height, :width] for term in self.terms[-scale])
+
+    def _size_at(self, scale: int, num_scales: int) -> tuple[int, int]:
+        """Height and width at a scale of what covers the photo."""
+        if not 1 <= scale <= num_scales:
+            raise ValueError(f"scale must be from 1 (full size) to {num_scales}, got {scale}")
+        height, width = (-(-n // 2 ** (scale - 1)) for n in self.defocus_map.shape)
+        return height, width
+
+    def running_sums(self) -> tuple[Floats, ...]:
+        """The photo, and after it what Eq. 10 has added up to with each scale: (H,W,3) float32; the last is `series`.
+
+        Raises:
+            ValueError: an analysis without terms.
+        """
+        sums = [self.terms_at(1)[0]]
+        assert self.contributions is not None  # made together with the terms
+        for part in self.contributions:
+            sums.append(sums[-1] + part)
+        return tuple(sums)
+
+    def residual(self) -> Floats:
+        """(H,W,3) D_1 Z_0 - Y: what the photo restored and blurred again has too much, or too little where negative.
+
+        Raises:
+            ValueError: an analysis without terms.
+        """
+        photo = self.running_sums()[0]
+        assert self.reblurred is not None  # made together with the terms
+        return self.reblurred - photo
 
     def with_details(self, output: NRKNetOutput, config: NRKNetConfig) -> "Analysis":
         """The same with coefficients, terms and what follows from them.
@@ -92,6 +143,18 @@ class Analysis:
 def to_rgb(image: Tensor, config: NRKNetConfig) -> Tensor:
     """(B,3,...) or (K,1,...) in the network's order of colours -> RGB, or back: BGR is turned round, RGB is not."""
     return image.flip(1) if config.channel_order == "bgr" else image
+
+
+def atom_taps(model: NRKNet) -> Floats | None:
+    """(J, 1 or 3, 3) the taps a_j of Eq. 3, for colours R, G, B; None for a network whose atoms are not recursive."""
+    if not isinstance(model.atoms, RecursiveAtoms):
+        return None
+    return to_rgb(model.atoms.taps().detach().float().cpu(), model.config).numpy()
+
+
+def rms(image: Floats) -> float:
+    """Root of the mean square over all pixels and colours."""
+    return float(np.sqrt(np.mean(np.square(image, dtype=np.float64))))
 
 
 def _to_array(image: Tensor) -> Floats:

@@ -65,9 +65,14 @@ def complexity(config: NRKNetConfig, *, height: int = HEIGHT, width: int = WIDTH
     found = counter.get_flop_counts()
     macs = {part: sum(found.get(f"NRKNet.{name}", {}).values()) // 2 for name, part in _MODULES.items()}
     macs["RKR"] = rkr_macs(config, height=height, width=width)
+    return Complexity(count_parameters(model), macs)
+
+
+def count_parameters(model: NRKNet) -> dict[str, int]:
+    """Learned numbers by part of the network, named as in `Complexity`; this takes no time."""
     parameters = {part: _learned(getattr(model, name)) for name, part in _MODULES.items()}
     parameters["RKR"] = _learned(model.atoms) + _learned(model.fusion)
-    return Complexity(parameters, macs)
+    return parameters
 
 
 def time_photo(deblurrer: Deblurrer, *, height: int = HEIGHT, width: int = WIDTH, repeats: int = 5) -> Timing:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from nrknet.kernels import radial_mean, transfer_function
+
 Operator = Callable[[Tensor], Tensor]
 
 
@@ -28,6 +30,26 @@ def truncated_inverse(transfer: Tensor, power: int) -> Tensor:
     for _ in range(power):
         total = 1 + rest * total
     return total
+
+
+def radial_responses(kernel: Tensor, power: int, *, size: int = 128) -> tuple[Tensor, Tensor, Tensor]:
+    """What uniform blur by a kernel, and that blur undone by the series, leave of each frequency.
+
+    Args:
+        kernel: (..., S, S), S odd and at most `size`.
+        power: highest k of the series, >= 0.
+        size: side n of the grid of frequencies, even.
+
+    Returns:
+        frequencies (n/2,) in cycles per pixel; the real part of the transfer function H (..., n/2), and that of
+        H times the truncated inverse (..., n/2), both averaged over directions. 1 leaves a frequency as it is.
+
+    Raises:
+        ValueError: a negative power, or a kernel of even or too large a side.
+    """
+    transfer = transfer_function(kernel, size)
+    frequencies, blurred = radial_mean(transfer.real)
+    return frequencies, blurred, radial_mean((transfer * truncated_inverse(transfer, power)).real)[1]
 
 
 def residual_norm(operator: Operator, like: Tensor, *, steps: int = 30, generator: torch.Generator) -> float:

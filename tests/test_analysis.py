@@ -9,7 +9,7 @@ from networks import narrow, randomise
 from numpy.typing import NDArray
 from skimage import data
 
-from nrknet.analysis import Analysis, blur_radius
+from nrknet.analysis import Analysis, atom_taps, blur_radius, rms
 from nrknet.config import PRESETS, NRKNetConfig
 from nrknet.inference import MIN_TILE, Deblurrer
 from nrknet.model import NRKNet, ScaleOutput
@@ -158,3 +158,59 @@ def test_a_photo_of_one_tile_goes_through_the_network_once(monkeypatch: pytest.M
     deblurrer.model.register_forward_pre_hook(lambda model, args: seen.append(args[0].shape))
     deblurrer.analyze(data.chelsea()[:40, :50])
     assert seen == [(1, 3, 40, 50)]
+
+
+def test_the_running_sum_starts_at_the_photo_and_ends_at_the_series(seen: Seen) -> None:
+    _, photo, analysis = seen
+    sums = analysis.running_sums()
+    assert len(sums) == 4 and np.allclose(sums[0], photo / 255, atol=1e-6)
+    assert analysis.contributions is not None and analysis.series is not None
+    assert np.allclose(sums[2] - sums[1], analysis.contributions[1], atol=1e-5)
+    assert np.allclose(sums[-1], analysis.series, atol=1e-5)
+
+
+def test_the_residual_is_the_reblurred_photo_less_the_photo(seen: Seen) -> None:
+    _, photo, analysis = seen
+    assert analysis.reblurred is not None
+    assert np.allclose(analysis.residual(), analysis.reblurred - photo / 255, atol=5e-7)
+    assert rms(analysis.residual()) > 1e-5
+
+
+def test_a_network_that_leaves_the_photo_has_no_residual() -> None:
+    analysis = Deblurrer(NRKNet(narrow(PRESETS["lite"])), device="cpu").analyze(data.chelsea()[:40, :50])
+    assert rms(analysis.residual()) < 1e-6
+
+
+def test_without_details_there_are_no_sums() -> None:
+    analysis = Deblurrer(tiny(), device="cpu").analyze(data.chelsea()[:40, :50], details=False)
+    with pytest.raises(ValueError, match="holds no terms"):
+        analysis.residual()
+
+
+@pytest.mark.parametrize("preset", ["paper", "released"])
+def test_the_taps_in_rgb_make_the_first_atom_in_rgb(preset: str) -> None:
+    deblurrer = Deblurrer(randomise(NRKNet(narrow(PRESETS[preset]))), device="cpu")
+    taps, atoms = atom_taps(deblurrer.model), deblurrer.analyze(data.chelsea()[:40, :50], details=False).atoms
+    assert taps is not None and np.allclose(taps.sum(-1), 1)
+    middle = atoms.shape[-1] // 2
+    first = atoms[1][:, middle - 1 : middle + 2, middle - 1 : middle + 2]
+    assert np.allclose(first, taps[0][:, :, None] * taps[0][:, None, :], atol=1e-6)
+
+
+def test_atoms_that_are_not_recursive_have_no_taps() -> None:
+    assert atom_taps(tiny(atoms="gaussian")) is None
+
+
+def test_rms_is_the_root_of_the_mean_square() -> None:
+    assert rms(np.array([[3.0, -4.0]], np.float32)) == pytest.approx(12.5**0.5)
+
+
+def test_a_scale_is_as_large_as_what_covers_the_photo(seen: Seen) -> None:
+    _, photo, analysis = seen  # 49 x 61, padded by the network
+    for scale, size in ((1, (49, 61)), (2, (25, 31)), (3, (13, 16))):
+        assert analysis.coefficients_at(scale).shape[1:] == size
+        terms = analysis.terms_at(scale)
+        assert [term.shape for term in terms] == [(*size, 3)] * (scale + 1)
+        assert analysis.terms is not None and np.array_equal(terms[1], analysis.terms[-scale][1][: size[0], : size[1]])
+    with pytest.raises(ValueError, match="scale must be from 1"):
+        analysis.terms_at(0)

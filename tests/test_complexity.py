@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nrknet import Deblurrer, NRKNet
-from nrknet.complexity import atom_macs, complexity, rkr_macs, time_photo
+from nrknet.complexity import atom_macs, complexity, count_parameters, rkr_macs, time_photo
 from nrknet.config import PRESETS, VARIANTS, NRKNetConfig
 
 
@@ -22,6 +22,7 @@ def products(module: nn.Conv2d | nn.ConvTranspose2d, inputs: torch.Tensor, outpu
 def test_parameters_are_all_those_of_the_network(name: str) -> None:
     expected = sum(p.numel() for p in NRKNet(PRESETS[name]).parameters())
     assert complexity(PRESETS[name], height=64, width=64).total_parameters == expected
+    assert sum(count_parameters(NRKNet(PRESETS[name])).values()) == expected
 
 
 @pytest.mark.parametrize("name", PRESETS)

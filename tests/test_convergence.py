@@ -6,7 +6,7 @@ from networks import noise, seeded
 
 from nrknet.atoms import ATOM_BANKS
 from nrknet.config import NRKNetConfig
-from nrknet.convergence import residual_norm, truncated_inverse
+from nrknet.convergence import radial_responses, residual_norm, truncated_inverse
 from nrknet.neumann import BlurOperator, neumann_terms
 
 
@@ -52,3 +52,21 @@ def test_the_norm_of_blur_that_varies_is_that_of_its_matrix() -> None:
 
 def test_the_identity_leaves_nothing_to_invert() -> None:
     assert residual_norm(lambda x: 1.0 * x, torch.zeros(1, 3, 4, 4), generator=seeded()) == 0
+
+
+def gaussian(sigma: float, half: int = 12) -> torch.Tensor:
+    line = torch.exp(-0.5 * (torch.arange(-half, half + 1.0) / sigma) ** 2)
+    return torch.outer(line, line) / line.sum() ** 2
+
+
+def test_the_response_of_a_gaussian_falls_as_its_transform_does() -> None:
+    frequencies, blurred, _ = radial_responses(gaussian(2.0), 3)
+    expected = torch.exp(-2 * (torch.pi * 2.0 * frequencies) ** 2)
+    assert torch.allclose(blurred, expected, atol=0.01)  # rings are as wide as a frequency
+
+
+def test_each_power_of_the_series_brings_more_of_a_gaussians_frequencies_back() -> None:
+    restored = [radial_responses(gaussian(1.5), power)[2] for power in range(4)]
+    assert torch.equal(restored[0], radial_responses(gaussian(1.5), 0)[1])
+    for less, more in zip(restored, restored[1:], strict=False):
+        assert (more[1:40] > less[1:40]).all() and (more < 1 + 1e-5).all()

@@ -1,0 +1,1 @@
+"""The panels of the analysis app, one for each thing to look at."""
