@@ -18,8 +18,8 @@ from nrknet.inference import DETAIL_PIXELS
 from nrknet.weights import bundled_models
 
 KEEP_UPLOADS = 4
+# Pixels to which large photos are reduced: not at all, or to what takes a few seconds without a GPU.
 FULL_SIZE, QUICK_PIXELS = 0, 1_000_000
-"""Pixels to which large photos are reduced: not at all, or to what takes a few seconds without a GPU."""
 NETWORK_HELP = "A bundled network, or type a folder that `nrknet train` made, a .pth file, or owner/repo on the Hub."
 
 Panel = Callable[[Subject, Seen, Seen | None], None]

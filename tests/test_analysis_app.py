@@ -113,6 +113,11 @@ def test_every_slider_of_every_panel_moves_and_the_network_runs_once(
     assert calls == [data.chelsea().shape]
 
 
+def test_the_page_begins_with_what_it_shows(network: str) -> None:
+    first = open_app(network).main.children[0]
+    assert first.type == "caption" and network in first.value  # streamlit shows strings that stand alone in a script
+
+
 @pytest.mark.parametrize("view", [view for view in PANELS if view != "Results"])
 def test_atoms_of_each_colour_and_all_scales_are_shown_too(rival: str, network: str, view: str) -> None:
     app = open_app(rival, view, other=network)

@@ -53,7 +53,7 @@ def _photos(photos: pd.DataFrame) -> None:
     if wanted:
         photos = photos[photos["photo"].str.contains(wanted, case=False, regex=False)]
     for protocol, group in photos.groupby("protocol"):
-        st.caption(f"Protocol {protocol}, {len(group)} photos")
+        st.caption(f"Protocol {protocol}, {len(group)} rows")
         _table(group, f"photos-{protocol}")
 
 
