@@ -1,10 +1,10 @@
 """Tables for the screen: numbers as text, the paper's rows as it prints them, and ours beside them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from demo.ablations import MEASURES, Ablations, beside_paper
+from demo.ablations import MEASURES, ORIGINAL, Ablations, beside_paper
 from demo.published import SCORES
 
 NOTHING = "–"
@@ -66,6 +66,23 @@ def ablation_table(ablations: Ablations, table: str) -> pd.DataFrame:
     if table == "J":
         columns = {name: column for name, column in columns.items() if name[1] not in ("SSIM", "LPIPS")}
     return pd.DataFrame(columns, both.index)
+
+
+def pair_scores(ablations: Ablations, pairs: str, variants: Sequence[str]) -> pd.DataFrame:
+    """What the variants score on pairs: means over the seeds, `spread` over them, `difference` to the full network.
+
+    Args:
+        ablations: ours.
+        pairs: a name of `ablations.scored`.
+        variants: the rows, the full network among them; those that were not scored are left out.
+    """
+    scores = ablations.scores(pairs)
+    scores = scores.reindex([name for name in variants if name in scores.index])
+    scores["difference"] = scores["psnr"] - scores["psnr"].get(ORIGINAL, float("nan"))
+    formats = {"seeds": "{:.0f}", "psnr": "{:.3f}", "psnr_spread": "± {:.3f}", "difference": "{:+.3f}"}
+    formats |= {name: "{:.4f}" for name in ("ssim_uniform", "ssim_gaussian", "lpips") if name in scores}
+    label = f"{pairs}, {scores['photos'].iloc[0]:.0f} photos, input {scores['psnr_input'].iloc[0]:.3f} dB"
+    return as_text(scores, formats).rename_axis(label)
 
 
 def _text(value: float | None, spec: str, *, otherwise: str = NOTHING) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from demo.ablations import Ablations
 from demo.published import SCORES
-from demo.tables import NOTHING, ablation_table, as_text, paper_scores
+from demo.tables import NOTHING, ablation_table, as_text, pair_scores, paper_scores
 
 
 def test_numbers_are_written_as_asked_and_a_dash_where_there_is_none() -> None:
@@ -43,3 +43,20 @@ def test_ours_stand_beside_the_papers_with_their_errors() -> None:
     assert shown.loc["NonSeparable", "ours, known radius"].tolist() == [NOTHING] * 5
     atoms = ablation_table(found, "J")
     assert atoms["paper, DPDD"].loc["J15"].tolist() == ["25.942", "-0.167"], "the paper has PSNR alone"
+
+
+def test_scores_on_pairs_are_means_over_seeds_with_their_difference_to_the_full_network() -> None:
+    runs = pd.DataFrame({
+        "variant": ["Original", "Original", "NonAdaptive", "NonAdaptive"], "seed": [0, 1, 0, 1],
+        "p photos": 3, "p psnr_input": 24.5, "p psnr": [25.0, 25.2, 24.6, 24.6], "p lpips": [0.2, 0.3, 0.4, 0.4],
+    })  # fmt: skip
+    shown = pair_scores(Ablations(runs, pd.DataFrame(), "nothing"), "p", ["Original", "NonAdaptive", "NonSeparable"])
+    assert shown.index.name == "p, 3 photos, input 24.500 dB"
+    assert shown.to_dict("index") == {
+        "Original": {
+            "seeds": "2", "psnr": "25.100", "psnr_spread": "± 0.100", "difference": "+0.000", "lpips": "0.2500",
+        },
+        "NonAdaptive": {
+            "seeds": "2", "psnr": "24.600", "psnr_spread": "± 0.000", "difference": "-0.500", "lpips": "0.4000",
+        },
+    }  # fmt: skip
