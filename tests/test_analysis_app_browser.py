@@ -3,25 +3,20 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
+from visits import DARK_PHONE, IN_CHROMIUM, SECONDS, PageVisit, launch
 
 pytest.importorskip("streamlit", reason="the analysis app needs streamlit")
 pytest.importorskip("plotly", reason="the analysis app needs plotly")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
 
-from benchmarks.analysis_app import QUIET, chromium, press, serve  # noqa: E402
+from benchmarks.analysis_app import press, serve  # noqa: E402
 from nrknet.weights import load_model  # noqa: E402
 
-CHROMIUM = chromium()
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
+pytestmark = IN_CHROMIUM
 
 DESKTOP = {"viewport": {"width": 1440, "height": 900}}
-DARK_PHONE = {
-    "viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True,
-    "color_scheme": "dark",
-}  # fmt: skip
 PANELS = {  # panel -> something that it shows
     "Overview": ".st-key-chart-before-after .main-svg",
     "Atoms": ".st-key-chart-atom img",
@@ -44,25 +39,16 @@ def url() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        browser = launch(playwright)
         yield browser
         browser.close()
 
 
-class Visit:
-    """A visit to the page, with everything that a visitor would complain about."""
+class Visit(PageVisit):
+    """A visit to the analysis app."""
 
     def __init__(self, browser: Any, url: str, device: dict[str, Any]) -> None:
-        self.complaints: list[str] = []
-        self.page = browser.new_context(**device).new_page()
-        self.page.set_default_timeout(60_000)
-        self.page.on("request", self._check_request)
-        self.page.on("websocket", self._check_request)
-        self.page.on("response", lambda answer: self._complain(answer.status >= 400, f"{answer.status} {answer.url}"))
-        self.page.on("console", lambda message: self._complain(message.type == "error", f"console: {message.text}"))
-        self.page.on("pageerror", lambda error: self._complain(True, f"script: {error}"))
-        self.host = urlsplit(url).hostname
-        self.page.goto(url)
+        super().__init__(browser, url, device, patience=60 * SECONDS)
         self.turn_to("Overview")
 
     def turn_to(self, view: str) -> None:
@@ -71,18 +57,6 @@ class Visit:
 
     def slider(self, label: str) -> Any:
         return self.page.locator(f"input[type=range][aria-label='{label}']")
-
-    def _check_request(self, request: Any) -> None:
-        address = urlsplit(request.url)
-        self._complain(address.scheme not in ("data", "blob") and address.hostname != self.host, request.url)
-
-    def _complain(self, cause: bool, complaint: str) -> None:
-        if cause:
-            self.complaints.append(complaint)
-
-    @property
-    def is_wider_than_the_screen(self) -> bool:
-        return bool(self.page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
 
 
 @pytest.fixture(scope="module")

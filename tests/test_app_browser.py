@@ -1,16 +1,15 @@
 """The web application, used as a photographer uses it: in a browser."""
 
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from PIL import Image
 from skimage.data import data_dir
+from visits import DARK_PHONE, IN_CHROMIUM, PHONE, SECONDS, PageVisit, launch
 
 pytest.importorskip("gradio", reason="the web application needs gradio")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
@@ -18,17 +17,9 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright drives 
 import app  # noqa: E402
 from nrknet import Analysis  # noqa: E402
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
+pytestmark = IN_CHROMIUM
 
-QUIET = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
-PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
-DARK_PHONE = {**PHONE, "color_scheme": "dark"}
-SECONDS = 1000
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +32,7 @@ def url() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        browser = launch(playwright)
         yield browser
         browser.close()
 
@@ -54,28 +45,12 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-class Visit:
-    """A visit to the page, with everything that a visitor would complain about."""
+class Visit(PageVisit):
+    """A visit to the application."""
 
     def __init__(self, browser: Any, url: str, device: dict[str, Any]) -> None:
-        self.complaints: list[str] = []
-        self.page = browser.new_context(**device).new_page()
-        self.page.set_default_timeout(120 * SECONDS)
-        self.page.on("request", self._check_request)
-        self.page.on("response", lambda answer: self._complain(answer.status >= 400, f"{answer.status} {answer.url}"))
-        self.page.on("console", lambda message: self._complain(message.type == "error", f"console: {message.text}"))
-        self.page.on("pageerror", lambda error: self._complain(True, f"script: {error}"))
-        self.host = urlsplit(url).hostname
-        self.page.goto(url)
+        super().__init__(browser, url, device, patience=120 * SECONDS)
         self.button.wait_for()
-
-    def _check_request(self, request: Any) -> None:
-        address = urlsplit(request.url)
-        self._complain(address.scheme not in ("data", "blob") and address.hostname != self.host, request.url)
-
-    def _complain(self, cause: bool, complaint: str) -> None:
-        if cause:
-            self.complaints.append(complaint)
 
     @property
     def button(self) -> Any:
@@ -84,10 +59,6 @@ class Visit:
     @property
     def download(self) -> Any:
         return self.page.get_by_text("Download the deblurred photo")
-
-    @property
-    def is_wider_than_the_screen(self) -> bool:
-        return bool(self.page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
 
     def drop(self, photo: Path) -> None:
         self.page.locator("input[type=file]").first.set_input_files(photo)
