@@ -17,7 +17,7 @@ ORIGINAL = "Original"
 SAME = {"FullRKR": ORIGINAL, "FullLoss": ORIGINAL, "J20": ORIGINAL}
 """Names of the full network in other tables of the paper: trained once."""
 _CONCLUSIONS = (
-    f"More than {ERRORS:g} standard errors from Original, with one sign under every seed",
+    f"More than {ERRORS:g} standard errors from Original",
     "The budget is too small to separate from Original",
     "Compared under one seed alone, which cannot tell a variant from its luck",
     "Equal to Original in every crop, as this measure does not see the change",

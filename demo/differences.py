@@ -1,12 +1,11 @@
 """Differences between two trainings, and when they count.
 
 Two sources of chance are in every difference. One is which crops were scored: all variants see the same ones, so
-differences are taken crop by crop, and the standard error over crops says what other crops might have given. The other
-is the seed of a training. The differences of one crop under several seeds share that crop and are no independent
-samples, so a crop's seeds are averaged first and crops are counted, not crops times seeds. What another seed might give
-is not in that error: it shows as the differences of the single seeds, which must agree in sign before two variants are
-called separated. With two seeds that is a weak check (they agree by chance half of the time), and crops of one photo
-are alike, so the error is rather too small than too large.
+differences are taken crop by crop, and their standard error over crops says what other crops might have given. The
+differences of one crop under several seeds share that crop and are no independent samples, so a crop's seeds are
+averaged first and crops are counted, not crops times seeds. The other is the seed of a training: the means of the
+single seeds have a standard error of their own. Both are independent, so their squares add. Two seeds tell their spread
+only roughly, and crops of one photo are alike: an error is good to a factor of two, not better.
 """
 
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ class Difference:
 
     Attributes:
         mean: over crops and the seeds that both have.
-        error: standard error of that mean over crops, each crop's seeds averaged first.
+        error: standard error of that mean, from the crops and, where there are two or more, from the seeds.
         seeds: the mean difference of each seed.
     """
 
@@ -35,12 +34,8 @@ class Difference:
 
     @property
     def is_separated(self) -> bool:
-        """Whether it exceeds twice its error and two or more seeds all say so in sign.
-
-        One seed cannot tell a variant from its luck. Two agree in sign where the mean exceeds half of their difference.
-        """
-        one_sign = len({value > 0 for value in self.seeds}) == 1
-        return len(self.seeds) > 1 and one_sign and abs(self.mean) > ERRORS * self.error
+        """Whether it exceeds twice its error; never with one seed, which cannot tell a variant from its luck."""
+        return len(self.seeds) > 1 and abs(self.mean) > ERRORS * self.error
 
 
 def paired_difference(differences: NDArray[np.float64]) -> Difference:
@@ -49,9 +44,15 @@ def paired_difference(differences: NDArray[np.float64]) -> Difference:
     Args:
         differences: (seeds, crops), two or more crops; a crop is one sample, its seeds are averaged first.
     """
-    crops = differences.mean(axis=0)
-    error = crops.std(ddof=1) / np.sqrt(len(crops))
-    return Difference(float(crops.mean()), float(error), tuple(float(v) for v in differences.mean(axis=1)))
+    variance, seeds = _squared_error(differences.mean(axis=0)), differences.mean(axis=1)
+    if len(seeds) > 1:
+        variance += _squared_error(seeds)
+    return Difference(float(seeds.mean()), float(np.sqrt(variance)), tuple(seeds.tolist()))
+
+
+def _squared_error(samples: NDArray[np.float64]) -> float:
+    """Of their mean."""
+    return float(samples.var(ddof=1)) / len(samples)
 
 
 def seed_spread(means: Sequence[float]) -> float:

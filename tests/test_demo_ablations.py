@@ -64,7 +64,7 @@ def test_a_variants_mean_and_spread_are_over_its_seeds(found: Ablations) -> None
 def test_a_difference_is_paired_so_that_hard_crops_do_not_hide_it(found: Ablations) -> None:
     difference = found.difference("NonAdaptive")
     assert difference.mean == pytest.approx(-0.11, abs=0.02)
-    assert difference.error < 0.01 < hard_crops(0).std() / np.sqrt(CROPS)
+    assert difference.error < 0.02 < hard_crops(0).std() / np.sqrt(CROPS)
     assert difference.is_separated
 
 

@@ -84,7 +84,9 @@ def _ablations() -> None:
             trace.error_y = {"type": "data", "array": drawn[column].tolist()}
         st.plotly_chart(figure, key="chart-ablations", alt="Differences of the variants to the full network in dB")
     with right:
-        st.caption("Bars of error: one standard error over crops. " + verdict(ablations, table.index.tolist()))
+        st.caption(
+            "Bars of error: one standard error, over crops and seeds. " + verdict(ablations, table.index.tolist())
+        )
         with st.expander("What was trained"):
             st.caption(ablations.describe())
     _table(table.reset_index(), "ablations")
