@@ -32,7 +32,8 @@ lab: $(VENV)/.app
 	$(BIN)/python -m jupyter lab notebooks
 
 notebooks: $(VENV)/.app
-	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 test: $(VENV)/.dev browser
 	$(BIN)/ruff check

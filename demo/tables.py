@@ -39,7 +39,9 @@ def paper_scores(table: str) -> pd.DataFrame:
 
 
 def ablation_table(ablations: Ablations, table: str) -> pd.DataFrame:
-    """An ablation table, the paper's columns beside ours; differences are to the full network, with a standard error.
+    """An ablation table, the paper's columns beside ours.
+
+    Gains are ± their spread over the seeds, differences are to the full network, ± a standard error.
 
     Args:
         ablations: ours.
@@ -53,13 +55,8 @@ def ablation_table(ablations: Ablations, table: str) -> pd.DataFrame:
     columns["paper, DPDD", "difference"] = [f"{value:+.3f}" for value in both["paper difference"]]
     for short in MEASURES.values():
         ours, label = both.filter(like=f"{short} "), f"ours, {short}"
-        columns[label, "gain, dB"] = [_text(value, "{:.3f}") for value in ours[f"{short} mean"]]
-        columns[label, "seeds"] = [_text(value, "{:.0f}") for value in ours[f"{short} seeds"]]
-        columns[label, "spread"] = [_text(value, "± {:.3f}") for value in ours[f"{short} spread"]]
-        columns[label, "difference"] = [
-            _text(mean, "{:+.3f}") + _text(error, " ± {:.3f}", otherwise="")
-            for mean, error in zip(ours[f"{short} difference"], ours[f"{short} error"], strict=True)
-        ]
+        columns[label, "gain, dB"] = _with_error(ours[f"{short} mean"], ours[f"{short} spread"], "{:.3f}")
+        columns[label, "difference"] = _with_error(ours[f"{short} difference"], ours[f"{short} error"], "{:+.3f}")
         columns[label, "separated"] = [
             NOTHING if pd.isna(value) else "yes" if value else "no" for value in ours[f"{short} separated"]
         ]
@@ -79,10 +76,18 @@ def pair_scores(ablations: Ablations, pairs: str, variants: Sequence[str]) -> pd
     scores = ablations.scores(pairs)
     scores = scores.reindex([name for name in variants if name in scores.index])
     scores["difference"] = scores["psnr"] - scores["psnr"].get(ORIGINAL, float("nan"))
-    formats = {"seeds": "{:.0f}", "psnr": "{:.3f}", "psnr_spread": "± {:.3f}", "difference": "{:+.3f}"}
+    formats = {"seeds": "{:.0f}", "psnr": "{:.3f}", "psnr_spread": "±\u00a0{:.3f}", "difference": "{:+.3f}"}
     formats |= {name: "{:.4f}" for name in ("ssim_uniform", "ssim_gaussian", "lpips") if name in scores}
     label = f"{pairs}, {scores['photos'].iloc[0]:.0f} photos, input {scores['psnr_input'].iloc[0]:.3f} dB"
     return as_text(scores, formats).rename_axis(label)
+
+
+def _with_error(values: pd.Series, errors: pd.Series, spec: str) -> list[str]:
+    """Each ± its error, on one line; without where there is none."""
+    return [
+        _text(value, spec) + _text(error, "\u00a0±\u00a0{:.3f}", otherwise="")
+        for value, error in zip(values, errors, strict=True)
+    ]
 
 
 def _text(value: float | None, spec: str, *, otherwise: str = NOTHING) -> str:

@@ -37,10 +37,12 @@ def test_ours_stand_beside_the_papers_with_their_errors() -> None:
     shown, summary = ablation_table(found, "3"), found.summary()
     assert shown["paper, DPDD"].loc["NonAdaptive"].tolist() == ["25.309", "0.797", "0.255", "-0.800"]
     difference, error = summary.loc["NonAdaptive", ["difference", "error"]]
-    assert shown.loc["NonAdaptive", ("ours, network", "difference")] == f"{difference:+.3f} ± {error:.3f}"
+    assert shown.loc["NonAdaptive", ("ours, network", "difference")] == f"{difference:+.3f}\u00a0±\u00a0{error:.3f}"
     assert shown.loc["NonAdaptive", ("ours, network", "separated")] == "yes"
-    assert shown.loc["FullRKR", ("ours, network", "gain, dB")] == f"{summary.loc['Original', 'mean']:.3f}"
-    assert shown.loc["NonSeparable", "ours, known radius"].tolist() == [NOTHING] * 5
+    mean, spread = summary.loc["Original", ["mean", "spread"]]
+    assert shown.loc["FullRKR", ("ours, network", "gain, dB")] == f"{mean:.3f}\u00a0±\u00a0{spread:.3f}"
+    assert shown.loc["FullRKR", ("ours, network", "difference")] == NOTHING
+    assert shown.loc["NonSeparable", "ours, known radius"].tolist() == [NOTHING] * 3
     atoms = ablation_table(found, "J")
     assert atoms["paper, DPDD"].loc["J15"].tolist() == ["25.942", "-0.167"], "the paper has PSNR alone"
 
@@ -54,9 +56,9 @@ def test_scores_on_pairs_are_means_over_seeds_with_their_difference_to_the_full_
     assert shown.index.name == "p, 3 photos, input 24.500 dB"
     assert shown.to_dict("index") == {
         "Original": {
-            "seeds": "2", "psnr": "25.100", "psnr_spread": "± 0.100", "difference": "+0.000", "lpips": "0.2500",
+            "seeds": "2", "psnr": "25.100", "psnr_spread": "±\u00a00.100", "difference": "+0.000", "lpips": "0.2500",
         },
         "NonAdaptive": {
-            "seeds": "2", "psnr": "24.600", "psnr_spread": "± 0.000", "difference": "-0.500", "lpips": "0.4000",
+            "seeds": "2", "psnr": "24.600", "psnr_spread": "±\u00a00.000", "difference": "-0.500", "lpips": "0.4000",
         },
     }  # fmt: skip
