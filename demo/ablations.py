@@ -1,6 +1,6 @@
 """The ablations that `benchmarks.ablations collect` gathered: per variant mean and spread, and whether it differs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,27 @@ MEASURES = {"known_radius_gain_db": "known radius", "gain_db": "network"}
 ORIGINAL = "Original"
 SAME = {"FullRKR": ORIGINAL, "FullLoss": ORIGINAL, "J20": ORIGINAL}
 """Names of the full network in other tables of the paper: trained once."""
+METHOD = """\
+All variants change one network: `lite` with the paper's J = 20 atoms and without its image head, so that only the
+Neumann series can change the photo. All have the same crops, steps and seeds. Each starts with the U-Net of the
+bundled `lite`, because learning to see blur takes hours and is the same for all; atoms, coefficients and memory start
+from nothing. That U-Net was trained inside the full network with 14 atoms, which may favour variants that are like it.
+The paper trained each variant for 4000 epochs on DPDD, so the two halves of the tables say different things: the
+paper's what a variant is worth in the end, ours what it is worth after this little training.
+
+Two gains over the input are measured, on the same crops of photos that are held out (`benchmarks/ablations.py`):
+
+- **known radius**: the true blur radius is given and no network is used, only the atoms and one learned coefficient
+  vector per radius and scale: how well the operators invert defocus;
+- **network**: the whole network, from the photo alone.
+
+*Gain* is ± its spread over the seeds: half the difference of two, the standard deviation of more. *Difference* is to
+the full network, crop by crop under the same seed, ± one standard error, in which the chance of the crops and that of
+the seeds add up; a crop is one sample, its seeds are averaged first. *Separated* is what exceeds two standard errors.
+Crops of one photo are alike and two seeds are few, so these errors are rough; and of many true zeros, one in twenty
+exceeds two standard errors by chance.
+"""
+"""How all variants were trained and compared, in Markdown."""
 _CONCLUSIONS = (
     f"More than {ERRORS:g} standard errors from Original",
     "The budget is too small to separate from Original",
@@ -153,6 +174,11 @@ def read_ablations(path: Path = RESULTS / "ablations.json") -> Ablations:
     return Ablations(pd.DataFrame(runs).replace({None: float("nan")}), pd.concat(crops, ignore_index=True), start)
 
 
+def full_network(names: Iterable[str]) -> str:
+    """What the full network is called among the variants of one of the paper's tables."""
+    return next(name for name in names if SAME.get(name, name) == ORIGINAL)
+
+
 def beside_paper(ablations: Ablations, table: str) -> pd.DataFrame:
     """The paper's rows of an ablation table beside ours.
 
@@ -165,7 +191,7 @@ def beside_paper(ablations: Ablations, table: str) -> pd.DataFrame:
         network, and for both of MEASURES our mean, difference and error; nan where a variant is not trained.
     """
     paper = pd.DataFrame([vars(score) for score in SCORES if score.table == table]).set_index("method")
-    full = next(name for name in paper.index if SAME.get(name, name) == ORIGINAL)
+    full = full_network(paper.index)
     result = paper[["psnr", "ssim", "lpips"]].add_prefix("paper ")
     result.insert(1, "paper difference", paper["psnr"] - paper["psnr"][full])
     for measure, short in MEASURES.items():

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from demo.ablations import MEASURES, ORIGINAL, SAME, Ablations, beside_paper
+from demo.ablations import MEASURES, Ablations, beside_paper, full_network
 from demo.differences import ERRORS
 from demo.pictures import COLOURS
 
@@ -127,7 +127,7 @@ def draw_atom_numbers(ablations: Ablations) -> Figure:
 
 def _difference_panels(ablations: Ablations, table: str) -> list[Panel]:
     both = beside_paper(ablations, table)
-    full = next(name for name in both.index if SAME.get(name, name) == ORIGINAL)
+    full = full_network(both.index)
     shown = both.drop(index=full) if table != "J" else both.assign(**_zero(both, full))
     panels = [Panel("paper, DPDD", "difference in PSNR, dB", shown["paper difference"], colour=MIDDLE)]
     for measure, short in MEASURES.items():

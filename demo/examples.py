@@ -1,10 +1,10 @@
-"""Example photos for the web application, made from the photos that come with scikit-image: nothing is downloaded."""
+"""Example photos, made from the photos that come with scikit-image: nothing is downloaded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -82,13 +82,23 @@ def make_examples(folder: Path) -> dict[str, Path]:
         target = folder / f"{example.label.lower()}.png"
         pixels = np.asarray(Image.open(source).convert("RGB"))
         if example.radius is not None:
-            pixels = _defocused(pixels, example.radius(*pixels.shape[:2]))
+            pixels = defocused(pixels, example.radius(*pixels.shape[:2]))
         Image.fromarray(pixels).save(target)
         made[example.label] = target
     return made
 
 
-def _defocused(sharp: NDArray[np.uint8], radius: NDArray[np.float32]) -> NDArray[np.uint8]:
+def defocused(sharp: NDArray[np.uint8], radius: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """Put a photo out of focus, with the renderer of the training.
+
+    Args:
+        sharp: (H,W,3) RGB.
+        radius: (H,W) or what broadcasts to it, blur radius in pixels.
+
+    Returns:
+        (H,W,3), rounded to 8 bits.
+    """
+    radii = np.broadcast_to(radius, sharp.shape[:2]).astype(np.float32)
     images = torch.from_numpy(sharp / np.float32(255)).permute(2, 0, 1)[None]
-    blurred = render_defocus(images, torch.from_numpy(radius)[None, None])
+    blurred = render_defocus(images, torch.from_numpy(radii)[None, None])
     return (blurred[0].permute(1, 2, 0) * 255).round().byte().numpy()

@@ -221,9 +221,6 @@ PRESETS: dict[str, NRKNetConfig] = {
 }
 """The named networks: the paper's, the authors' released code's, and our own two (full width, and under 1 M)."""
 
-DEFAULT_PRESET = "lite"
-"""What is trained when nobody says what."""
-
 _CHANGES: dict[str, dict[str, Any]] = {
     "NonAdaptive": {"atoms": "gaussian"},
     "NonRecursive": {"atoms": "nonrecursive"},
@@ -259,18 +256,20 @@ VARIANTS: dict[str, NRKNetConfig] = {name: vary(_PAPER, name) for name in _CHANG
 """The ablations of Tables 3, 4 and 5 and of the number of atoms, as changes to the `paper` preset."""
 
 
-def named_config(preset: str | None = None, *, variant: str | None = None) -> NRKNetConfig:
+def default_preset(variant: str | None) -> str:
+    """What is trained when nobody says what: `lite`, and for a variant `paper`, which the paper's ablations change."""
+    return "lite" if variant is None else "paper"
+
+
+def named_config(preset: str, *, variant: str | None = None) -> NRKNetConfig:
     """Look up a preset, or a variant of one.
 
     Args:
-        preset: a name of PRESETS; by default `lite`, and for a variant `paper`, which the paper's ablations change.
+        preset: a name of PRESETS.
         variant: a name of VARIANTS.
 
     Raises:
         ValueError: an unknown name; the message lists the known ones.
     """
-    if variant is None:
-        return look_up(PRESETS, preset or DEFAULT_PRESET, kind="preset")
-    if preset is None:
-        return look_up(VARIANTS, variant, kind="variant")
-    return vary(look_up(PRESETS, preset, kind="preset"), variant)
+    config = look_up(PRESETS, preset, kind="preset")
+    return config if variant is None else vary(config, variant)

@@ -16,7 +16,7 @@ import torch
 
 from nrknet._version import __version__
 from nrknet.checkpoint import CHECKPOINT_FILE, read_checkpoint, write_checkpoint
-from nrknet.config import DEFAULT_PRESET, NRKNetConfig, named_config
+from nrknet.config import NRKNetConfig, default_preset, named_config
 from nrknet.data import Crops, CropStream
 from nrknet.inference import Deblurrer
 from nrknet.learner import Learner
@@ -93,6 +93,8 @@ def train(
         raise ValueError(f"the budget of steps or minutes must be above 0, got {budget}")
     if seed < 0:
         raise ValueError(f"the seed must be 0 or more, got {seed}")
+    if preset is None:
+        preset = default_preset(variant)
     how = named_recipe(recipe, variant=variant)
     config = named_config(preset, variant=variant)
     how.check_sides(config.size_multiple)
@@ -100,8 +102,7 @@ def train(
     processes = join_processes(device)
     looker = None if curator is None else Deblurrer(curator, device=processes.device)
     source = open_source(Path(data), dataset, how, check=processes.is_main, curator=looker)
-    named = preset or (DEFAULT_PRESET if variant is None else "paper")
-    names: dict[str, str | None] = {"preset": named, "variant": variant, "recipe": recipe}
+    names: dict[str, str | None] = {"preset": preset, "variant": variant, "recipe": recipe}
     names |= {name: str(value) for name, value in (("init", init), ("curator", curator)) if value is not None}
     trainer = Trainer(config, how, source, Path(out), processes, seed, names=names, start=start)
     log.info("training on %s, number of processes: %d", processes.device, processes.count)

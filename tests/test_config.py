@@ -9,7 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import ALL_CONFIGS, noise, one_line
 
-from nrknet.config import MAX_ATOMS, MAX_RADIUS, MAX_WIDTH, PRESETS, RADII, VARIANTS, NRKNetConfig, named_config, vary
+from nrknet.config import (
+    MAX_ATOMS,
+    MAX_RADIUS,
+    MAX_WIDTH,
+    PRESETS,
+    RADII,
+    VARIANTS,
+    NRKNetConfig,
+    default_preset,
+    named_config,
+    vary,
+)
 from nrknet.model import NRKNet
 
 NAMES = sorted(f.name for f in fields(NRKNetConfig))
@@ -218,7 +229,7 @@ def test_a_configuration_that_is_no_dictionary_is_refused(values: Any) -> None:
 @pytest.mark.parametrize(("table", "kind"), [(PRESETS, "preset"), (VARIANTS, "variant")])
 def test_an_unknown_name_lists_the_known_ones(table: dict[str, NRKNetConfig], kind: str) -> None:
     for name, config in table.items():
-        found = named_config(name) if kind == "preset" else named_config(variant=name)
+        found = named_config(name) if kind == "preset" else named_config("paper", variant=name)
         assert found == config
     with pytest.raises(ValueError, match=f"unknown {kind} 'huge'") as caught:
         named_config("huge") if kind == "preset" else named_config("paper", variant="huge")
@@ -226,9 +237,9 @@ def test_an_unknown_name_lists_the_known_ones(table: dict[str, NRKNetConfig], ki
 
 
 def test_a_variant_is_of_the_paper_unless_another_preset_is_named() -> None:
-    assert named_config() == PRESETS["lite"]
+    assert default_preset(None) == "lite"
     for name in VARIANTS:
-        assert named_config(variant=name) == named_config("paper", variant=name)
+        assert default_preset(name) == "paper"
         assert named_config("lite", variant=name) == vary(PRESETS["lite"], name)
 
 

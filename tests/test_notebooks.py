@@ -57,6 +57,11 @@ def test_all_notebooks_are_there() -> None:
     assert {path.stem for path in NOTEBOOKS} == EXPECTED
 
 
+def test_the_quickstart_has_the_ten_cells_that_it_promises() -> None:
+    notebook = nbformat.read(ROOT / "notebooks" / "quickstart.ipynb", as_version=4)
+    assert "Ten cells of code" in notebook.cells[0].source and len(code_cells(notebook)) == 10
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_shows_what_is_stored_in_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

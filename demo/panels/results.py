@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from demo.ablations import Ablations, beside_paper, read_ablations, verdict
+from demo.ablations import METHOD, Ablations, beside_paper, read_ablations, verdict
 from demo.interactive import bars
 from demo.results import RESULTS, read_evaluations, read_photos
 from nrknet.protocols import PROTOCOLS
@@ -89,6 +89,7 @@ def _ablations() -> None:
         )
         with st.expander("What was trained"):
             st.caption(ablations.describe())
+            st.caption(METHOD)
     _table(table.reset_index(), "ablations")
 
 
