@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nrknet.atoms import RecursiveAtoms
+from nrknet.atoms import AtomBank, RecursiveAtoms
 from nrknet.config import NRKNetConfig
 from nrknet.kernels import variances
 from nrknet.model import NRKNet, NRKNetOutput, ScaleOutput
@@ -163,13 +163,16 @@ def _to_array(image: Tensor) -> Floats:
 
 
 def blur_radius(scale: ScaleOutput) -> Tensor:
-    """(B,1,h,w) blur radius in pixels of the scale: the radius head's, else that of the disc as wide as K_{h,w}.
+    """(B,1,h,w) blur radius in pixels of the scale: the radius head's, else that of the disc as wide as K_{h,w}."""
+    return disc_radius(scale.coefficients, scale.operator.bank) if scale.radius is None else scale.radius
+
+
+def disc_radius(coefficients: Tensor, bank: AtomBank) -> Tensor:
+    """(B,K,h,w) coefficients -> (B,1,h,w) radius of the disc that is as wide as the kernel K_{h,w}.
 
     A disc of radius r has standard deviation r / 2 along each axis, so r = 2 sqrt(sum_j Gamma_j var(A_j)).
     """
-    if scale.radius is not None:
-        return scale.radius
-    spread = torch.einsum("bkhw,k->bhw", scale.coefficients, variances(scale.operator.bank.kernels()))[:, None]
-    total = scale.coefficients.sum(dim=1, keepdim=True)
+    spread = torch.einsum("bkhw,k->bhw", coefficients, variances(bank.kernels()))[:, None]
+    total = coefficients.sum(dim=1, keepdim=True)
     safe = torch.where(total.abs() < 1e-3, torch.ones_like(total), total)
     return 2 * (spread / safe).clamp(min=0).sqrt()

@@ -181,15 +181,15 @@ class RadiusHead(nn.Module):
         """Features (B,C,h,w), hidden (B,H,h,w) at scale t -> coefficients (B,K,stem h,stem w), logits (B,R,h,w)."""
         joint = torch.cat([features, hidden], dim=1)
         logits = self.posterior(joint).float()
-        looked_up = self._look_up(logits.softmax(dim=1), scale)
+        looked_up = upsample(self._look_up(logits.softmax(dim=1), scale), self.stem)
         residual = RESIDUAL_STEP * F.pixel_shuffle(self.residual(joint).float(), self.stem)
-        return self._coefficients(upsample(looked_up, self.stem) + residual), logits
+        return self.coefficients(looked_up + residual), logits
 
     def _look_up(self, weights: Tensor, scale: int) -> Tensor:
         """Table entries weighted over the radii: (B,R,h,w) weights -> (B,P,h,w) coordinates; radius 0 is zero."""
         return _mix(self.table[scale - 1].t(), weights[:, 1:])
 
-    def _coefficients(self, coordinates: Tensor) -> Tensor:
+    def coefficients(self, coordinates: Tensor) -> Tensor:
         """Coordinates (B,P,h,w) -> coefficients (B,K,h,w); the delta's is 1, less the others for unit sum."""
         delta = self.basis.sum(dim=1, keepdim=True) if self.unit_sum else self.basis.new_zeros(len(self.basis), 1)
         coefficients = _mix(torch.cat([-delta, self.basis], dim=1).t(), coordinates)
@@ -203,7 +203,7 @@ class RadiusHead(nn.Module):
 
     def lookup(self, radius: Tensor, scale: int) -> Tensor:
         """Coefficients for known radii by linear interpolation in the table: (B,1,h,w) px -> (B,K,h,w)."""
-        return self._coefficients(self._look_up(radius_weights(radius, self.radii), scale))
+        return self.coefficients(self._look_up(radius_weights(radius, self.radii), scale))
 
 
 def _mix(matrix: Tensor, maps: Tensor) -> Tensor:
@@ -265,6 +265,8 @@ def upsample(x: Tensor, factor: int) -> Tensor:
 
 
 EVIDENCE_BANDS = 4
+EVIDENCE_REACH = 24
+"""The evidence at a pixel depends on no pixel that is more than this many away (15 + 3 stem; even)."""
 _ENERGY_FLOOR = 1e-6  # about the variance of 8-bit rounding
 
 

@@ -1,0 +1,105 @@
+"""The compiled kernels' arguments, as `kernels/*.h` declare them."""
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nrknet.fast.compiler import library
+
+
+class Image(ctypes.Structure):
+    """`Image` and `Planes`: where a map is, and its steps."""
+
+    _fields_ = (("data", ctypes.c_void_p), ("row", ctypes.c_int64), ("step", ctypes.c_int64))
+
+
+def image(x: Tensor | None) -> Image:
+    """A map (rows, columns, channels), or none."""
+    if x is None:
+        return Image()
+    assert x.dtype == torch.float32 and x.stride(2) == 1 and x.device.type == "cpu"
+    return Image(x.data_ptr(), x.stride(0), x.stride(1))
+
+
+def planes(x: Tensor | None) -> Image:
+    """A map (channels, rows, columns), or none."""
+    if x is None:
+        return Image()
+    assert x.dtype == torch.float32 and x.stride(2) == 1 and x.device.type == "cpu"
+    return Image(x.data_ptr(), x.stride(1), x.stride(0))
+
+
+def pointer(x: Tensor | None) -> int | None:
+    """Where a contiguous tensor is, or none."""
+    assert x is None or x.is_contiguous()
+    return None if x is None else x.data_ptr()
+
+
+def _structure(name: str, *fields: tuple[type[Any], str]) -> type[ctypes.Structure]:
+    """A structure of groups of fields of one type."""
+    members = [(member, kind) for kind, names in fields for member in names.split()]
+    return type(name, (ctypes.Structure,), {"_fields_": members})
+
+
+_I, _F, _P = ctypes.c_int32, ctypes.c_float, ctypes.c_void_p
+
+Source = _structure("Source", (Image, "image"), (_I, "first rows columns channels"))
+Part = _structure("Part", (Source, "source"), (_I, "mode reserved"))
+Layer = _structure(
+    "Layer", (_P, "weights bias"), (Image, "input output residual"), (_I, "rows columns inputs outputs relu taps")
+)
+Window = _structure("Window", (_I, "height width stride"))
+Blur = _structure(
+    "Blur", (_P, "taps mix bias"), (Image, "input coefficients output"), (_I, "atoms first last height width subtract")
+)
+Join = _structure("Join", (Image, "output"), (_I, "start stop columns count"), (Part * 2, "parts"))
+State = _structure("State", (Source, "gates previous"), (Image, "output"), (_I, "start stop columns hidden"))
+Gate = _structure("Gate", (Source, "attention hidden"), (Image, "output"), (_I, "start stop columns count pool"))
+LookUp = _structure(
+    "LookUp", (Source, "logits"), (Image, "output"), (_P, "table"), (_I, "start stop columns radii width")
+)
+Coefficients = _structure(
+    "Coefficients", (Source, "looked_up residual"), (Image, "output"), (_P, "basis"),
+    (_I, "start stop columns coordinates count width stem"), (_F, "step"),
+)  # fmt: skip
+Unshuffle = _structure(
+    "Unshuffle", (Image, "one other output"), (_I, "rows columns stem channel"), (_F, "gain shift")
+)
+Shuffle = _structure("Shuffle", (Image, "input output"), (Source, "pixels"), (_I, "start stop columns stem"))
+Enlarge = _structure(
+    "Enlarge", (Image, "input output"), (_I, "first rows input_columns start stop columns factor planes")
+)
+FromPixels = _structure(
+    "FromPixels", (_P, "pixels"), (ctypes.c_int64, "row"), (Image, "output"),
+    (_I, "start stop height width columns wide swap"),
+)  # fmt: skip
+ToPixels = _structure(
+    "ToPixels", (Image, "input"), (_P, "pixels"), (ctypes.c_int64, "row"), (_I, "rows columns wide swap")
+)
+Halve = _structure(
+    "Halve", (Image, "input output"), (_I, "first rows input_columns start stop columns height")
+)
+Evidence = _structure(
+    "Evidence", (Image, "image output"), (_I, "held_first held_last height width start stop stem channel")
+)
+
+
+def source(x: Tensor | None, first: int = 0, channels: int | None = None) -> Any:
+    """Rows of a map (rows, columns, channels) from row `first` of it on, or none."""
+    if x is None:
+        return Source()
+    return Source(image(x), first, x.shape[0], x.shape[1], x.shape[2] if channels is None else channels)
+
+
+def call(name: str, *arguments: ctypes.Structure) -> None:
+    """Run a kernel on as many threads as PyTorch would."""
+    kernels = library()
+    assert kernels is not None
+    getattr(kernels, f"nrknet_{name}")(*map(ctypes.byref, arguments), num_threads())
+
+
+def num_threads() -> int:
+    """What `torch.set_num_threads` has set."""
+    return torch.get_num_threads()

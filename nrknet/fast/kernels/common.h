@@ -1,0 +1,134 @@
+// Vectors, maps, threads and their memory: what all kernels stand on.
+//
+// Maps are rows x columns x channels (channels last) or planes x rows x columns; the caller has padded them where a
+// kernel reads beyond the ends. Vectors are GCC's and Clang's own, so nothing here names a processor but block sizes.
+
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <condition_variable>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16, BLOCK = 14;  // 28 accumulators, 2 weights and 1 broadcast in 32 registers
+#elif defined(__AVX2__)
+constexpr int LANES = 8, BLOCK = 6;
+#else
+constexpr int LANES = 4, BLOCK = 8;
+#endif
+constexpr int PANEL = 2 * LANES;  // output channels of one pass over the weights
+constexpr int TILES = 4 * BLOCK * (LANES == 8 ? 2 : 1);  // tiles that are transformed together
+
+typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4)));
+
+static inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
+static inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
+static inline Vec positive(Vec v) { return v > 0.0f ? v : Vec{}; }
+
+struct Image {
+  float* data;
+  std::int64_t row, pixel;  // floats from row to row, from pixel to pixel
+};
+
+struct Planes {
+  float* data;
+  std::int64_t row, plane;  // floats from row to row, from plane to plane
+};
+
+// ---------------------------------------------------------------------------------------------------------- threads
+
+static inline void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Threads that wait for work awake for a moment, since the next layer comes soon, and then asleep.
+class Pool {
+ public:
+  // Calls work(i) for i in [0, count) on `threads` threads, the caller's among them.
+  void run(int count, int threads, const std::function<void(int)>& work) {
+    threads = std::min(threads, count);
+    if (threads <= 1) {
+      for (int i = 0; i < count; ++i) work(i);
+      return;
+    }
+    std::lock_guard<std::mutex> one_caller(callers_);
+    while (static_cast<int>(workers_.size()) < threads - 1) start();
+    work_ = &work;
+    count_ = count;
+    wanted_ = threads - 1;
+    next_ = 0;
+    active_ = static_cast<int>(workers_.size());
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      ++round_;
+    }
+    wake_.notify_all();
+    drain();
+    while (active_ != 0) pause();
+  }
+
+ private:
+  void drain() {
+    for (int i; (i = next_.fetch_add(1)) < count_;) (*work_)(i);
+  }
+  void start() {
+    const int index = static_cast<int>(workers_.size());
+    workers_.emplace_back([this, index, seen = round_.load()]() mutable {
+      for (;;) {
+        const auto patience = std::chrono::steady_clock::now() + std::chrono::microseconds(AWAKE);
+        while (round_ == seen && std::chrono::steady_clock::now() < patience) pause();
+        if (round_ == seen) {
+          std::unique_lock<std::mutex> lock(mutex_);
+          wake_.wait(lock, [&] { return round_ != seen; });
+        }
+        seen = round_;
+        if (index < wanted_) drain();
+        --active_;
+      }
+    });
+    workers_.back().detach();
+  }
+
+  static constexpr int AWAKE = 200;
+  std::mutex callers_, mutex_;
+  std::condition_variable wake_;
+  std::vector<std::thread> workers_;
+  const std::function<void(int)>* work_ = nullptr;
+  std::atomic<int> next_{0}, active_{0};
+  std::atomic<std::uint64_t> round_{0};
+  int count_ = 0, wanted_ = 0;
+};
+
+static Pool& pool() {
+  static Pool* only = new Pool;  // never destroyed: its threads wait in it when the process ends
+  return *only;
+}
+
+// Memory that a thread keeps from call to call.
+static float* scratch(std::size_t floats) {
+  struct Free {
+    void operator()(float* p) const { std::free(p); }
+  };
+  thread_local std::unique_ptr<float, Free> memory;
+  thread_local std::size_t size = 0;
+  if (size < floats) {
+    size = (floats + 15) / 16 * 16;
+    memory.reset(static_cast<float*>(std::aligned_alloc(64, 4 * size)));
+  }
+  return memory.get();
+}
+

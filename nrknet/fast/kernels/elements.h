@@ -1,0 +1,403 @@
+// What happens pixel by pixel between the convolutions: joining maps, the memory cell, coefficients, sizes, pixels.
+
+#pragma once
+
+#include "common.h"
+
+// Rows of a map from `first` on; rows beyond those that are held do not exist, so that the ends repeat.
+struct Source {
+  Image image;
+  std::int32_t first, rows, columns, channels;
+
+  const float* at(int row, int column) const {
+    row = std::clamp(row - first, 0, rows - 1);
+    return image.data + row * image.row + std::clamp(column, 0, columns - 1) * image.pixel;
+  }
+};
+
+// The four pixels of a map between which a pixel of its twofold enlargement lies; the first is nearest (9/16).
+struct Corners {
+  const float* pixel[4];
+
+  Corners(const Source& s, int y, int x) {
+    const int row = y / 2, column = x / 2, next_row = row + (y % 2 ? 1 : -1), next_column = column + (x % 2 ? 1 : -1);
+    pixel[0] = s.at(row, column), pixel[1] = s.at(row, next_column);
+    pixel[2] = s.at(next_row, column), pixel[3] = s.at(next_row, next_column);
+  }
+  float operator[](int c) const {
+    return 0.5625f * pixel[0][c] + 0.1875f * (pixel[1][c] + pixel[2][c]) + 0.0625f * pixel[3][c];
+  }
+};
+
+typedef std::int32_t Whole __attribute__((vector_size(4 * LANES), aligned(4)));
+
+// e^x, off by 2e-7 of it at most; x is cut to [-87, 88].
+static inline Vec exponential(Vec x) {
+  x = x > -87.0f ? x : Vec{} - 87.0f;
+  x = x < 88.0f ? x : Vec{} + 88.0f;
+  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+  const Vec shifted = x * 1.44269504f + magic;
+  const Vec n = shifted - magic;
+  const Vec r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  Vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  const Whole exponent = (reinterpret_cast<Whole>(shifted) - 0x4B400000 + 127) << 23;
+  return p * reinterpret_cast<Vec>(exponent);
+}
+
+static inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exponential(-x)); }
+static inline Vec hyperbolic_tangent(Vec x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; }
+
+// ----------------------------------------------------------------------------------------------- maps into one map
+
+enum Mode : std::int32_t { COPY, AVERAGE, ENLARGE, REPEAT };  // the last three by 2 in both directions
+
+struct Part {
+  Source source;
+  std::int32_t mode, reserved;
+};
+
+struct Join {
+  Image output;
+  std::int32_t start, stop, columns, count;
+  Part parts[2];  // side by side in the output's channels
+};
+
+static void copy_part(const Part& part, int y, int columns, float* to, std::int64_t step) {
+  const Source& s = part.source;
+  for (int x = 0; x < columns; ++x, to += step) {
+    if (part.mode == AVERAGE) {
+      const float *a = s.at(2 * y, 2 * x), *b = s.at(2 * y, 2 * x + 1), *c = s.at(2 * y + 1, 2 * x),
+                  *d = s.at(2 * y + 1, 2 * x + 1);
+      for (int k = 0; k < s.channels; ++k) to[k] = 0.25f * (a[k] + b[k] + c[k] + d[k]);
+    } else if (part.mode == ENLARGE) {
+      const Corners corners(s, y, x);
+      for (int k = 0; k < s.channels; ++k) to[k] = corners[k];
+    } else {
+      const float* from = part.mode == REPEAT ? s.at(y / 2, x / 2) : s.at(y, x);
+      std::memcpy(to, from, 4 * s.channels);
+    }
+  }
+}
+
+// ------------------------------------------------------------------------------------------------ the memory cell
+
+struct State {
+  Source gates, previous;  // previous: hidden and cell state of the coarser scale, or no data
+  Image output;
+  std::int32_t start, stop, columns, hidden;
+};
+
+static void state_row(const State& s, int y) {
+  const int count = s.hidden;
+  const bool before = s.previous.image.data != nullptr;
+  for (int x = 0; x < s.columns; ++x) {
+    const float* gates = s.gates.at(y, x);
+    float* to = s.output.data + (y - s.start) * s.output.row + x * s.output.pixel;
+    for (int k = 0; k < count; k += LANES) {
+      const int lanes = std::min(LANES, count - k);
+      float gate[4][LANES] = {}, old[LANES] = {};
+      for (int g = 0; g < 4; ++g) std::memcpy(gate[g], gates + g * count + k, 4 * lanes);
+      if (before) {
+        const Corners corners(s.previous, y, x);
+        for (int i = 0; i < lanes; ++i) old[i] = corners[count + k + i];
+      }
+      const Vec cell = sigmoid(load(gate[1])) * load(old) + sigmoid(load(gate[0])) * hyperbolic_tangent(load(gate[3]));
+      const Vec hidden = sigmoid(load(gate[2])) * hyperbolic_tangent(cell);
+      std::memcpy(to + k, &hidden, 4 * lanes);
+      std::memcpy(to + count + k, &cell, 4 * lanes);
+    }
+  }
+}
+
+// --------------------------------------------------------------------------------------------------- coefficients
+
+constexpr int STRIP = 16;  // pixels whose channels are turned into planes together
+
+static void to_planes(const float* pixels, int pitch, int count, int channels, const Planes& out, int row, int x) {
+  for (int k = 0; k < channels; ++k) {
+    float* to = out.data + k * out.plane + row * out.row + x;
+    for (int i = 0; i < count; ++i) to[i] = pixels[i * pitch + k];
+  }
+}
+
+struct Gate {  // h attention + h
+  Source attention, hidden;
+  Planes output;
+  std::int32_t start, stop, columns, count, pool;
+};
+
+static void gate_row(const Gate& g, int y) {
+  const int pitch = (g.count + LANES - 1) / LANES * LANES;
+  float* strip = scratch(STRIP * pitch);
+  for (int x = 0; x < g.columns; x += STRIP) {
+    const int pixels = std::min(STRIP, g.columns - x);
+    for (int i = 0; i < pixels; ++i) {
+      const float *a = g.attention.at(y, x + i), *h = g.hidden.at(y / g.pool, (x + i) / g.pool);
+      for (int k = 0; k < g.count; ++k) strip[i * pitch + k] = h[k] * a[k] + h[k];
+    }
+    to_planes(strip, pitch, pixels, g.count, g.output, y - g.start, x);
+  }
+}
+
+struct LookUp {  // softmax over the radii, times the table, whose first radius is zero
+  Source logits;
+  Image output;
+  const float* table;  // (radii - 1) x width
+  std::int32_t start, stop, columns, radii, width;
+};
+
+static void look_up_row(const LookUp& l, int y) {
+  const int padded = (l.radii + LANES - 1) / LANES * LANES;
+  float* weights = scratch(padded);
+  for (int x = 0; x < l.columns; ++x) {
+    const float* logits = l.logits.at(y, x);
+    const float top = *std::max_element(logits, logits + l.radii);
+    std::fill(weights + l.radii, weights + padded, -1e9f);
+    for (int r = 0; r < l.radii; ++r) weights[r] = logits[r] - top;
+    for (int r = 0; r < padded; r += LANES) store(weights + r, exponential(load(weights + r)));
+    float sum = 0;
+    for (int r = 0; r < l.radii; ++r) sum += weights[r];
+    float* to = l.output.data + (y - l.start) * l.output.row + x * l.output.pixel;
+    for (int p = 0; p < l.width; p += LANES) {
+      Vec total = {};
+      for (int r = 1; r < l.radii; ++r) total += weights[r] * load(l.table + (r - 1) * l.width + p);
+      store(to + p, total / sum);
+    }
+  }
+}
+
+struct Coefficients {  // basis^T (enlarged looked-up coordinates + step * residual), and 1 for the delta
+  Source looked_up, residual;
+  Planes output;
+  const float* basis;  // coordinates x width
+  std::int32_t start, stop, columns, coordinates, count, width, stem;
+  float step;
+};
+
+static void coefficients_row(const Coefficients& c, int y) {
+  const int sub = c.stem * c.stem;
+  float* strip = scratch(STRIP * c.width + c.coordinates);
+  float* coordinates = strip + STRIP * c.width;
+  for (int x = 0; x < c.columns; x += STRIP) {
+    const int pixels = std::min(STRIP, c.columns - x);
+    for (int i = 0; i < pixels; ++i) {
+      const int column = x + i, phase = y % c.stem * c.stem + column % c.stem;
+      const float* residual = c.residual.at(y / c.stem, column / c.stem) + phase;
+      if (c.stem == 1) {
+        const float* own = c.looked_up.at(y, column);
+        for (int p = 0; p < c.coordinates; ++p) coordinates[p] = own[p] + c.step * residual[p];
+      } else {
+        const Corners corners(c.looked_up, y, column);
+        for (int p = 0; p < c.coordinates; ++p) coordinates[p] = corners[p] + c.step * residual[p * sub];
+      }
+      for (int k = 0; k < c.width; k += LANES) {
+        Vec total = {};
+        for (int p = 0; p < c.coordinates; ++p) total += coordinates[p] * load(c.basis + p * c.width + k);
+        store(strip + i * c.width + k, total);
+      }
+      strip[i * c.width] += 1.0f;
+    }
+    to_planes(strip, c.width, pixels, c.count, c.output, y - c.start, x);
+  }
+}
+
+// ----------------------------------------------------------------------------------------------------- sub-pixels
+
+struct Unshuffle {  // gain (one - other) + shift, every block of stem x stem pixels into channels from `channel` on
+  Planes one, other;  // other: or no data
+  Image output;
+  std::int32_t rows, columns, stem, channel;
+  float gain, shift;
+};
+
+static void unshuffle_row(const Unshuffle& u, int y) {
+  for (int c = 0; c < 3; ++c)
+    for (int dy = 0; dy < u.stem; ++dy) {
+      const int row = y * u.stem + dy;
+      const float* one = u.one.data + c * u.one.plane + row * u.one.row;
+      const float* other = u.other.data ? u.other.data + c * u.other.plane + row * u.other.row : nullptr;
+      float* to = u.output.data + y * u.output.row + u.channel + (c * u.stem + dy) * u.stem;
+      for (int x = 0; x < u.columns * u.stem; ++x) {
+        const float value = other ? one[x] - other[x] : one[x];
+        to[x / u.stem * u.output.pixel + x % u.stem] = u.gain * value + u.shift;
+      }
+    }
+}
+
+struct Shuffle {  // input + the sub-pixels of a map
+  Planes input, output;
+  Source pixels;
+  std::int32_t start, stop, columns, stem;
+};
+
+static void shuffle_row(const Shuffle& s, int y) {
+  for (int c = 0; c < 3; ++c) {
+    const float* from = s.input.data + c * s.input.plane + (y - s.start) * s.input.row;
+    const float* pixels = s.pixels.at(y / s.stem, 0) + (c * s.stem + y % s.stem) * s.stem;
+    float* to = s.output.data + c * s.output.plane + (y - s.start) * s.output.row;
+    for (int x = 0; x < s.columns; ++x) to[x] = from[x] + pixels[x / s.stem * s.pixels.image.pixel + x % s.stem];
+  }
+}
+
+struct Enlarge {  // output += input enlarged
+  Planes input, output;
+  std::int32_t first, rows, input_columns, start, stop, columns, factor, planes;
+};
+
+static void enlarge_row(const Enlarge& e, int y) {
+  float* blended = scratch(e.input_columns);
+  const float place = (y + 0.5f) / e.factor - 0.5f, below = place - std::floor(place);
+  const int row = static_cast<int>(std::floor(place)) - e.first;
+  const int top = std::clamp(row, 0, e.rows - 1), bottom = std::clamp(row + 1, 0, e.rows - 1);
+  for (int c = 0; c < e.planes; ++c) {
+    const float* a = e.input.data + c * e.input.plane + top * e.input.row;
+    const float* b = e.input.data + c * e.input.plane + bottom * e.input.row;
+    for (int x = 0; x < e.input_columns; ++x) blended[x] = (1 - below) * a[x] + below * b[x];
+    float* to = e.output.data + c * e.output.plane + (y - e.start) * e.output.row;
+    for (int phase = 0; phase < e.factor; ++phase) {
+      const float at = (phase + 0.5f) / e.factor - 0.5f, right = at - std::floor(at);
+      const int offset = static_cast<int>(std::floor(at));  // -1 or 0
+      for (int x = 0; x < e.input_columns; ++x) {
+        const float left_value = blended[std::max(x + offset, 0)];
+        const float right_value = blended[std::min(x + offset + 1, e.input_columns - 1)];
+        to[x * e.factor + phase] += (1 - right) * left_value + right * right_value;
+      }
+    }
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------- pixels
+
+struct FromPixels {  // rows of an image of 8 or 16 bits, scaled to [0, 1]; beyond its ends the last ones repeat
+  const void* pixels;  // the row `start`
+  std::int64_t row;    // numbers from row to row
+  Planes output;
+  std::int32_t start, stop, height, width, columns, wide, swap;  // wide: 16 bits; swap: blue first
+};
+
+template <typename Number>
+static void from_pixels_row(const FromPixels& f, int i) {
+  const int held = std::min(f.start + i, f.height - 1) - std::min(f.start, f.height - 1);
+  const Number* from = static_cast<const Number*>(f.pixels) + held * f.row;
+  const float top = sizeof(Number) == 1 ? 255.0f : 65535.0f;
+  for (int c = 0; c < 3; ++c) {
+    float* to = f.output.data + (f.swap ? 2 - c : c) * f.output.plane + i * f.output.row;
+    for (int x = 0; x < f.width; ++x) to[x] = from[3 * x + c] / top;
+    std::fill(to + f.width, to + f.columns, to[f.width - 1]);
+  }
+}
+
+struct ToPixels {  // clipped and rounded
+  Planes input;
+  void* pixels;
+  std::int64_t row;
+  std::int32_t rows, columns, wide, swap;
+};
+
+template <typename Number>
+static void to_pixels_row(const ToPixels& t, int i) {
+  Number* to = static_cast<Number*>(t.pixels) + i * t.row;
+  const float top = sizeof(Number) == 1 ? 255.0f : 65535.0f;
+  for (int c = 0; c < 3; ++c) {
+    const float* from = t.input.data + (t.swap ? 2 - c : c) * t.input.plane + i * t.input.row;
+    for (int x = 0; x < t.columns; ++x) {
+      const float value = from[x] > 0.0f ? (from[x] < 1.0f ? from[x] : 1.0f) : 0.0f;
+      to[3 * x + c] = static_cast<Number>(std::nearbyint(value * top));
+    }
+  }
+}
+
+struct Halve {  // bilinear with antialiasing: [1, 3, 3, 1] / 8 both ways, less what lies outside
+  Planes input, output;
+  std::int32_t first, rows, input_columns, start, stop, columns, height;  // height: of the whole input
+};
+
+static void halve_row(const Halve& h, int y) {
+  float* blended = scratch(h.input_columns);
+  constexpr float taps[4] = {1, 3, 3, 1};
+  const auto share = [&](int i, int middle, int size) {  // the weight of tap i around 2 * middle
+    const int at = 2 * middle - 1 + i;
+    if (at < 0 || at >= size) return 0.0f;
+    return taps[i] / (middle == 0 || middle == size / 2 - 1 ? (size == 2 ? 6.0f : 7.0f) : 8.0f);
+  };
+  for (int c = 0; c < 3; ++c) {
+    std::fill(blended, blended + h.input_columns, 0.0f);
+    for (int i = 0; i < 4; ++i) {
+      const float weight = share(i, y, h.height);
+      if (weight == 0.0f) continue;
+      const float* from = h.input.data + c * h.input.plane + (2 * y - 1 + i - h.first) * h.input.row;
+      for (int x = 0; x < h.input_columns; ++x) blended[x] += weight * from[x];
+    }
+    float* to = h.output.data + c * h.output.plane + (y - h.start) * h.output.row;
+    for (int x = 1; x < h.columns - 1; ++x)
+      to[x] = 0.125f * (blended[2 * x - 1] + blended[2 * x + 2]) + 0.375f * (blended[2 * x] + blended[2 * x + 1]);
+    for (int x : {0, h.columns - 1}) {
+      to[x] = 0;
+      for (int i = 0; i < 4; ++i)
+        if (const float weight = share(i, x, h.input_columns); weight != 0.0f) to[x] += weight * blended[2 * x - 1 + i];
+    }
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------- interface
+
+extern "C" {
+
+void nrknet_join(const Join* join, std::int32_t threads) {
+  pool().run(join->stop - join->start, threads, [&](int i) {
+    float* to = join->output.data + i * join->output.row;
+    for (int p = 0; p < join->count; ++p) {
+      copy_part(join->parts[p], join->start + i, join->columns, to, join->output.pixel);
+      to += join->parts[p].source.channels;
+    }
+  });
+}
+
+void nrknet_state(const State* s, std::int32_t threads) {
+  pool().run(s->stop - s->start, threads, [&](int i) { state_row(*s, s->start + i); });
+}
+
+void nrknet_gate(const Gate* g, std::int32_t threads) {
+  pool().run(g->stop - g->start, threads, [&](int i) { gate_row(*g, g->start + i); });
+}
+
+void nrknet_look_up(const LookUp* l, std::int32_t threads) {
+  pool().run(l->stop - l->start, threads, [&](int i) { look_up_row(*l, l->start + i); });
+}
+
+void nrknet_coefficients(const Coefficients* c, std::int32_t threads) {
+  pool().run(c->stop - c->start, threads, [&](int i) { coefficients_row(*c, c->start + i); });
+}
+
+void nrknet_unshuffle(const Unshuffle* u, std::int32_t threads) {
+  pool().run(u->rows, threads, [&](int i) { unshuffle_row(*u, i); });
+}
+
+void nrknet_shuffle(const Shuffle* s, std::int32_t threads) {
+  pool().run(s->stop - s->start, threads, [&](int i) { shuffle_row(*s, s->start + i); });
+}
+
+void nrknet_enlarge(const Enlarge* e, std::int32_t threads) {
+  pool().run(e->stop - e->start, threads, [&](int i) { enlarge_row(*e, e->start + i); });
+}
+
+void nrknet_from_pixels(const FromPixels* f, std::int32_t threads) {
+  pool().run(f->stop - f->start, threads,
+             [&](int i) { f->wide ? from_pixels_row<std::uint16_t>(*f, i) : from_pixels_row<std::uint8_t>(*f, i); });
+}
+
+void nrknet_to_pixels(const ToPixels* t, std::int32_t threads) {
+  pool().run(t->rows, threads,
+             [&](int i) { t->wide ? to_pixels_row<std::uint16_t>(*t, i) : to_pixels_row<std::uint8_t>(*t, i); });
+}
+
+void nrknet_halve(const Halve* h, std::int32_t threads) {
+  pool().run(h->stop - h->start, threads, [&](int i) { halve_row(*h, h->start + i); });
+}
+
+}  // extern "C"

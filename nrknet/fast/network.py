@@ -1,0 +1,275 @@
+"""NRKNet as a chain of steps: what `NRKNet.forward` computes, a band of rows at a time (the same equations, Fig. 1)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nrknet.fast import steps
+from nrknet.fast.prepared import Prepared
+from nrknet.fast.rows import Rows, Step, in_order
+from nrknet.layers import EVIDENCE_BANDS, ConvLSTM, GatedHead, ImageHead, RadiusHead, ResidualBlock
+from nrknet.model import NRKNet
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+BAND_NUMBERS = 2700000
+"""The widest maps have about so many numbers in a band, which has 16 to 64 rows of the photo."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """Rows [start, stop) of a photo: image (3,n,W) float32, not clipped, and blur radius (1,n,W) in pixels, or None."""
+
+    start: int
+    stop: int
+    image: Tensor
+    radius: Tensor | None
+
+
+KEPT_BYTES = 1 << 30
+"""Up to so much memory is kept for the next photo; fresh memory costs as much time as what is written to it."""
+
+
+class StreamedNetwork:
+    """An NRKNet prepared for photos on a CPU; it holds a copy of the weights in the order that the kernels like.
+
+    Args:
+        model: on any device; read once.
+    """
+
+    def __init__(self, model: NRKNet) -> None:
+        self._network = Prepared(model)
+        self._spare: _Wiring | None = None
+
+    def __call__(self, photo: Pixels, *, radius: bool = False) -> Iterator[Band]:
+        """Restore a photo band by band, from top to bottom.
+
+        Args:
+            photo: (H,W,3) uint8 or uint16 RGB, H and W at least 16.
+            radius: give the blur radius too.
+        """
+        height, width = photo.shape[:2]
+        wiring = self._wiring(photo, radius)
+        start = 0
+        while start < height:
+            stop = min(height, start + wiring.rows_at_once)
+            parts = [part[..., :width] for part in wiring.pull(start, stop)]
+            image = parts[0].flip(0) if self._network.model.config.channel_order == "bgr" else parts[0]
+            yield Band(start, stop, image, parts[1] if radius else None)
+            start = stop
+        if wiring.bytes <= KEPT_BYTES:
+            self._spare = wiring
+
+    def _wiring(self, photo: Pixels, radius: bool) -> "_Wiring":
+        """The steps of the last photo, with their memory, if this one has its size; else new ones."""
+        wiring, self._spare = self._spare, None
+        if wiring is None or not wiring.fits(photo, radius):
+            wiring = _Wiring(self._network, photo.shape[:2], radius=radius)
+        wiring.start(photo)
+        return wiring
+
+
+class _Wiring:
+    """The steps for one photo."""
+
+    def __init__(self, network: Prepared, size: tuple[int, int], *, radius: bool) -> None:
+        self.network, self.model, self.config = network, network.model, network.model.config
+        self._fits = (*size, radius)
+        multiple = self.config.size_multiple
+        self.height, self.width = (max(-(-n // multiple), 2) * multiple for n in size)
+        per_row = self.width * self.config.widths[0] // self.config.stem**2
+        self.rows_at_once = min(64, max(16, BAND_NUMBERS // per_row // 16 * 16))
+        # one for the coarser scales, which run far ahead, so that what they have passed need not wait for the finest
+        self._photos = [steps.Photo(self._planar(3, 1), self._band(1), self.config.channel_order) for _ in range(2)]
+        image, seen = self._last_steps(radius=radius)
+        self._last = [image] if seen is None else [image, seen]
+        self._readers = [step.rows.add_reader() for step in self._last]
+        everything = in_order(self._last)
+        self._maps = [step.rows for step in everything]
+        for step in self._last:
+            step.lead(self.rows_at_once)
+        for step in reversed(everything):
+            step.lead_inputs()
+        self._take_memory()
+
+    @property
+    def bytes(self) -> int:
+        """Memory of all maps."""
+        return sum(rows.bytes for rows in self._maps)
+
+    def fits(self, photo: Pixels, radius: bool) -> bool:
+        """Whether these steps can take the photo."""
+        return self._fits == (*photo.shape[:2], radius)
+
+    def start(self, photo: Pixels) -> None:
+        """Begin at the top of a photo."""
+        for step in self._photos:
+            step.photo = photo
+        for rows in self._maps:
+            rows.restart()
+
+    def _take_memory(self) -> None:
+        """Rehearse the photo, then give every map the memory it was found to need."""
+        for start in range(0, self.height, self.rows_at_once):
+            self._pull(start, start + self.rows_at_once)
+        for rows in self._maps:
+            rows.allocate()
+
+    def _pull(self, start: int, stop: int) -> None:
+        for step, reader in zip(self._last, self._readers, strict=True):
+            step.rows.release(reader, start)
+            step.pull(stop)
+
+    def pull(self, start: int, stop: int) -> list[Tensor]:
+        """Rows [start, stop) of the image and, where it is wanted, the radius; rows are asked for in order."""
+        self._pull(start, stop)
+        return [step.rows.window(start, stop) for step in self._last]
+
+    def _last_steps(self, *, radius: bool) -> tuple[Step, Step | None]:
+        """The steps that make the image and, where it is wanted, the radius."""
+        config = self.config
+        levels: list[Step] = [self._photos[0]]
+        for scale in range(2, config.num_scales + 1):
+            larger = self._photos[1] if scale == 2 else levels[-1]
+            levels.append(steps.Halve(larger, self._planar(3, scale), self._band(scale), mode=config.pyramid))
+        state: Step | None = None
+        parts: list[tuple[Sequence[Step], int]] = []
+        for scale in range(config.num_scales, 0, -1):
+            level = levels[scale - 1]
+            features = self._features(level, scale)
+            state = self._state(features, state, scale)
+            joint, coefficients, seen = self._coefficients(features, state, scale)
+            terms = [level]
+            for _ in range(config.powers(scale)):
+                rows, band = self._planar(3, scale), self._band(scale)
+                terms.append(
+                    steps.Term(terms[-1], coefficients, rows, band, applied=self.network.blur, bank=self.model.atoms)
+                )
+            parts.append((terms[-1:] if config.expansion == "cross_scale" else terms[1:], 2 ** (scale - 1)))
+        image: Step = steps.Series(levels[0], parts, self._planar(3, 1), self._band(1))
+        if self.model.image_head is not None:
+            assert joint is not None
+            image = self._correct(self.model.image_head, levels[0], image, joint)
+        return image, self._radius(coefficients, seen) if radius else None
+
+    # ------------------------------------------------------------------------------------------------------- sizes
+
+    def _size(self, scale: int, shrunk: int = 1) -> tuple[int, int]:
+        """Height and width of scale t over a whole number."""
+        step = 2 ** (scale - 1) * shrunk
+        return self.height // step, self.width // step
+
+    def _band(self, scale: int, shrunk: int = 1) -> int:
+        return self.rows_at_once // (2 ** (scale - 1) * shrunk)
+
+    def _planar(self, channels: int, scale: int, shrunk: int = 1) -> Rows:
+        return Rows(self._size(scale, shrunk), channels, planar=True)
+
+    def _convolve(
+        self, module: nn.Module, source: Step, channels: int, scale: int, shrunk: int, *,
+        kernel: int = 3, stride: int = 1, enlarge: bool = False, residual: Step | None = None, pad: int = 1,
+    ) -> Step:  # fmt: skip
+        """A convolution whose output is at 1/shrunk of the scale, padded as the U-Net pads."""
+        rows = Rows(self._size(scale, shrunk), channels, pad=pad, mode=self.config.padding)
+        band = self._band(scale, shrunk)
+        return steps.Convolve(
+            self.network.layers[module], source, rows, band,
+            kernel=kernel, stride=stride, enlarge=enlarge, residual=residual,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------------------------------------------- parts
+
+    def _features(self, level: Step, scale: int) -> Step:
+        """`UNet`."""
+        config, unet = self.config, self.model.unet
+        stem, widths = config.stem, config.widths
+        channels = 3 * stem**2 + (EVIDENCE_BANDS if config.evidence else 0)
+        rows = Rows(self._size(scale, stem), channels, pad=1, mode=config.padding)
+        x: Step = steps.UNetInput(level, rows, self._band(scale, stem), stem, evidence=config.evidence)
+        skips = []
+        for i, (entry, encoder) in enumerate(zip(unet.entries, unet.encoders, strict=True)):
+            shrunk = stem * 2**i
+            x = self._convolve(entry, x, widths[i], scale, shrunk, stride=2 if i else 1)
+            x = self._blocks(encoder, x, widths[i], scale, shrunk)
+            skips.append(x)
+        x = self._convolve(unet.bottleneck_entry, x, widths[-1], scale, shrunk)
+        x = self._blocks(unet.bottleneck, x, widths[-1], scale, shrunk)
+        x = steps.Add(x, skips[-1], Rows(x.rows.size, widths[-1], pad=1, mode=config.padding), x.band)
+        for i in reversed(range(len(widths))):
+            shrunk = stem * 2**i
+            x = self._blocks(unet.decoders[i], x, widths[i], scale, shrunk)
+            if i:
+                x.rows.mode = "zeros"  # what transposed convolutions see beyond the ends; nothing else reads x
+                up, skip = unet.ups[i - 1], skips[i - 1]
+                x = self._convolve(up, x, widths[i - 1], scale, shrunk // 2, enlarge=True, residual=skip)
+        return x
+
+    def _blocks(self, blocks: nn.Module, x: Step, width: int, scale: int, shrunk: int) -> Step:
+        """`ResidualBlock`s."""
+        for block in blocks.children():
+            assert isinstance(block, ResidualBlock)
+            first = self._convolve(block.first, x, width, scale, shrunk)
+            x = self._convolve(block.second, first, width, scale, shrunk, residual=x)
+        return x
+
+    def _state(self, features: Step, previous: Step | None, scale: int) -> Step:
+        """The memory cell: hidden and cell state (without memory, hidden alone) at 1/(stem pool) of the scale."""
+        config, memory = self.config, self.model.memory
+        pool, hidden, kernel = config.memory_pool, config.hidden_channels, config.memory_kernel
+        recurrent, shrunk, width = isinstance(memory, ConvLSTM), config.stem * pool, config.widths[0]
+        previous = previous if recurrent else None
+        size, band = self._size(scale, shrunk), self._band(scale, shrunk)
+        rows = Rows(size, width + (hidden if recurrent else 0), pad=kernel // 2)
+        joint = steps.MemoryInput(features, previous, rows, band, pool=pool, width=width, hidden=hidden)
+        if not recurrent:
+            return self._convolve(memory, joint, hidden, scale, shrunk, kernel=kernel, pad=0)
+        gates = self._convolve(memory, joint, 4 * hidden, scale, shrunk, kernel=kernel, pad=0)
+        return steps.State(gates, previous, Rows(size, 2 * hidden), band, hidden=hidden)
+
+    def _coefficients(self, features: Step, state: Step, scale: int) -> tuple[Step | None, Step, Step | None]:
+        """Features beside hidden state, where a head reads them so; the coefficients; the radius' logits, if any."""
+        config, head = self.config, self.model.head
+        stem, pool, count = config.stem, config.memory_pool, config.num_coefficients
+        width, hidden = config.widths[0], config.hidden_channels
+        size, band, band_full = self._size(scale, stem), self._band(scale, stem), self._band(scale)
+        joint: Step | None = None
+        if isinstance(head, RadiusHead) or self.model.image_head is not None:
+            rows = Rows(size, width + hidden, pad=1)
+            joint = steps.Joint(features, state, rows, band, pool=pool, width=width, hidden=hidden)
+        if isinstance(head, GatedHead):
+            attention = self._convolve(head, features, count, scale, stem, pad=0)
+            x: Step = steps.Gate(attention, state, self._planar(count, scale, stem), band, pool=pool)
+            if head.stem > 1 or head.unit_sum:
+                x = steps.GatedCoefficients(x, self._planar(count, scale), band_full, head)
+            return joint, x, None
+        assert joint is not None
+        logits = self._convolve(head.posterior, joint, len(config.radii), scale, stem, kernel=1, pad=0)
+        coordinates = len(head.basis)
+        residual = self._convolve(head.residual, joint, coordinates * stem**2, scale, stem, pad=0)
+        table = self.network.tables[scale - 1]
+        looked_up = steps.LookedUp(logits, Rows(size, coordinates), band, table)
+        full = self._planar(count, scale)
+        return joint, steps.RadiusCoefficients(looked_up, residual, full, band_full, table), logits
+
+    def _radius(self, coefficients: Step, logits: Step | None) -> Step:
+        """The blur radius at full size."""
+        rows, band = self._planar(1, 1), self._band(1)
+        if logits is None:
+            return steps.DiscRadius(coefficients, rows, band, self.model.atoms)
+        assert isinstance(self.model.head, RadiusHead)
+        return steps.ExpectedRadius(logits, rows, band, self.model.head)
+
+    def _correct(self, head: ImageHead, photo: Step, series: Step, joint: Step) -> Step:
+        """`ImageHead`."""
+        config = self.config
+        stem, width, channels = config.stem, config.widths[0], config.widths[0] + config.hidden_channels
+        rows = Rows(self._size(1, stem), channels + 6 * stem**2, pad=1, mode=config.padding)
+        band = self._band(1, stem)
+        x: Step = steps.ImageInput(joint, photo, series, rows, band, channels=channels, stem=stem)
+        x = self._convolve(head.entry, x, width, 1, stem)
+        x = self._blocks(head.blocks, x, width, 1, stem)
+        x.rows.mode = "zeros"  # its exit's padding
+        correction = self._convolve(head.exit, x, 3 * stem**2, 1, stem, pad=0)
+        return steps.Correct(series, correction, self._planar(3, 1), self._band(1), stem=stem)

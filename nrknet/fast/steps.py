@@ -1,0 +1,358 @@
+"""The steps of the streamed network beside its convolutions; each names the part of `NRKNet` that it does."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from nrknet.analysis import Pixels, disc_radius
+from nrknet.atoms import AtomBank
+from nrknet.fast.elements import (
+    AVERAGE,
+    COPY,
+    ENLARGE,
+    REPEAT,
+    Part,
+    Table,
+    enlarge_add,
+    evidence,
+    from_pixels,
+    gate,
+    halve,
+    join,
+    shuffle_add,
+    state,
+    unshuffle,
+)
+from nrknet.fast.operations import Blur, Convolution
+from nrknet.fast.rows import Rows, Step, copy
+from nrknet.layers import EVIDENCE_REACH, RESPONSE_GAIN, GatedHead, RadiusHead, unit_sum, upsample
+
+Reach = Sequence[tuple[int, int]]
+Windows = list[tuple[int, int]]
+
+
+def _around(start: int, stop: int, factor: int) -> tuple[int, int]:
+    """The rows of a small map that rows [start, stop) of its bilinear enlargement are made from."""
+    return (start, stop) if factor == 1 else (start // factor - 1, -(-stop // factor) + 1)
+
+
+def _covering(start: int, stop: int, factor: int) -> tuple[int, int]:
+    """The rows of a small map that cover rows [start, stop) of a larger one."""
+    return start // factor, -(-stop // factor)
+
+
+class Photo(Step):
+    """The finest level Y_1: floats in the network's order of colours, padded right and below by repetition."""
+
+    photo: Pixels
+
+    def __init__(self, rows: Rows, band: int, order: str) -> None:
+        super().__init__((), rows, band)
+        self._swap = order == "bgr"
+
+    def reach(self, start: int, stop: int) -> Reach:
+        return ()
+
+    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+        from_pixels(self.photo, out, start=start, stop=stop, swap=self._swap)
+
+
+class Halve(Step):
+    """The next level of the pyramid."""
+
+    def __init__(self, level: Step, rows: Rows, band: int, *, mode: str) -> None:
+        super().__init__((level,), rows, band)
+        self._mode = mode
+
+    def reach(self, start: int, stop: int) -> Reach:
+        return ((2 * start - 2, 2 * stop + 2),)
+
+    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+        rows, (first, last) = self.inputs[0].rows, windows[0]
+        halve(rows.window(first, last), first, rows.height, out, start=start, stop=stop, mode=self._mode)
+
+
+class UNetInput(Step):
+    """`NRKNet._unet_input`: pixels in blocks of stem x stem, and what tells blurred from sharp."""
+
+    def __init__(self, level: Step, rows: Rows, band: int, stem: int, *, evidence: bool) -> None:
+        super().__init__((level,), rows, band)
+        self._stem, self._evidence = stem, evidence
+
+    def reach(self, start: int, stop: int) -> Reach:
+        more = EVIDENCE_REACH if self._evidence else 0
+        return ((start * self._stem - more, stop * self._stem + more),)
+
+    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+        first, last = windows[0]
+        rows, stem = self.inputs[0].rows, self._stem
+        level = rows.window(first, last)
+        inside = level[:, start * stem - first : stop * stem - first]
+        unshuffle(inside, None, out, stem=stem, channel=0, shift=-0.5 if self._evidence else 0)
+        if self._evidence:
+            evidence(level, first, rows.height, out, stem=stem, channel=3 * stem**2, start=start, stop=stop)
+
+
+class Convolve(Step):
+    """A convolution, and what it is added to."""
+
+    def __init__(
+        self, layer: Convolution, source: Step, rows: Rows, band: int, *,
+        kernel: int, stride: int, enlarge: bool, residual: Step | None,
+    ) -> None:  # fmt: skip
+        inputs = (source,) if residual is None else (source, residual)
+        super().__init__(inputs, rows, band, unit=2 if enlarge else 1)
+        self._layer, self._kernel, self._stride, self._enlarge = layer, kernel, stride, enlarge
+        self._skip = source.rows.pad - kernel // 2  # columns of padding that this kernel does not reach
+
+    def reach(self, start: int, stop: int) -> Reach:
+        half = self._kernel // 2
+        if self._enlarge:
+            read = (start // 2 - half, stop // 2 + half)
+        else:
+            read = (start * self._stride - half, (stop - 1) * self._stride + half + 1)
+        return (read, (start, stop))[: len(self.inputs)]
+
+    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+        window = self.inputs[0].rows.window(*windows[0])[:, self._skip :]
+        residual = self.inputs[1].rows.inside(*windows[1]) if len(self.inputs) > 1 else None
+        self._layer(window, out, residual)
+
+
+class Add(Step):
+    """The sum of two maps."""
+
+    def __init__(self, one: Step, other: Step, rows: Rows, band: int) -> None:
+        super().__init__((one, other), rows, band)
+
+    def reach(self, start: int, stop: int) -> Reach:
+        return ((start, stop), (start, stop))
+
+    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+        one, other = (step.rows.inside(start, stop).numpy() for step in self.inputs)
+        np.add(one, other, out=out.numpy())
+
+
+class MemoryInput(Step):
+    """What the memory cell's convolution reads: pooled features, and the hidden state of the coarser scale."""
+
+    def __init__(
+        self, features: Step, previous: Step | None, rows: Rows, band: int, *, pool: int, width: int, hidden: int
+    ) -> None:
+        super().__init__((features,) if previous is None else (features, previous), rows, band)
+        self._pool, self._width, self._hidden = pool, width, hidden
+
+    def reach(self, start: int, stop: int) -> Reach:
+        return ((start * self._pool, stop * self._pool), _around(start, stop, 2))[: len(self.inputs)]
+
+    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+        held = [step.rows.inside(*w) for step, w in zip(self.inputs, windows, strict=True)]
+        parts = [Part(held[0], windows[0][0], self._width, AVERAGE if self._pool > 1 else COPY)]
+        if len(held) > 1:
+            parts.append(Part(held[1], windows[1][0], self._hidden, ENLARGE))
+        join(parts, out, start=start, stop=stop)
+
+
+class State(Step):
+    """The memory cell's new hidden and cell state, in this order, from its gates and the coarser scale's cell state."""
+
+    def __init__(self, gates: Step, previous: Step | None, rows: Rows, band: int, *, hidden: int) -> None:
+        super().__init__((gates,) if previous is None else (gates, previous), rows, band)
+        self._hidden = hidden
+
+    def reach(self, start: int, stop: int) -> Reach:
+        return ((start, stop), _around(start, stop, 2))[: len(self.inputs)]
+
+    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+        held = [(step.rows.inside(*w), w[0]) for step, w in zip(self.inputs, windows, strict=True)]
+        previous = held[1] if len(held) > 1 else None
+        state(held[0][0], previous, out, start=start, stop=stop, hidden=self._hidden)
+
+
+class Gate(Step):
+    """`GatedHead` before its enlargement: h * ReLU(BN(conv(features))) + h, planar."""
+
+    def __init__(self, attention: Step, state: Step, rows: Rows, band: int, *, pool: int) -> None:
+        super().__init__((attention, state), rows, band)
+        self._pool = pool
+
+    def reach(self, start: int, stop: int) -> Reach:
+        return ((start, stop), _covering(start, stop, self._pool))
+
+    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+        attention, hidden = (step.rows.inside(*w) for step, w in zip(self.inputs, windows, strict=True))
+        gate(attention, hidden, windows[1][0], out, start=start, stop=stop, pool=self._pool)
+
+
+class GatedCoefficients(Step):
+    """The rest of `GatedHead`: enlargement, and the delta's coefficient where all are to sum to 1."""
+
+    def __init__(self, gated: Step, rows: Rows, band: int, head: GatedHead) -> None:
+        super().__init__((gated,), rows, band)
+        self._head = head
+
+    def reach(self, start: int, stop: int) -> Reach:
+        return (_around(start, stop, self._head.stem),)
+
+    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+        stem, first = self._head.stem, windows[0][0]
+        window = self.inputs[0].rows.window(*windows[0])
+        coefficients = upsample(window[None], stem)[:, :, start - first * stem : stop - first * stem]
+        out.copy_(unit_sum(coefficients)[0] if self._head.unit_sum else coefficients[0])
+
+
+class Joint(Step):
+    """Features and hidden state beside each other, at the features' resolution."""
+
+    def __init__(
+        self, features: Step, state: Step, rows: Rows, band: int, *, pool: int, width: int, hidden: int
+    ) -> None:
+        super().__init__((features, state), rows, band)
+        self._pool, self._width, self._hidden = pool, width, hidden
+
+    def reach(self, start: int, stop: int) -> Reach:
+        return ((start, stop), _covering(start, stop, self._pool))
+
+    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+        features, hidden = (step.rows.inside(*w) for step, w in zip(self.inputs, windows, strict=True))
+        parts = [
+            Part(features, start, self._width, COPY),
+            Part(hidden, windows[1][0], self._hidden, REPEAT if self._pool > 1 else COPY),
+        ]
+        join(parts, out, start=start, stop=stop)
+
+
+class LookedUp(Step):
+    """Coordinates from the table, at the features' resolution."""
+
+    def __init__(self, logits: Step, rows: Rows, band: int, table: Table) -> None:
+        super().__init__((logits,), rows, band)
+        self._table = table
+
+    def reach(self, start: int, stop: int) -> Reach:
+        return ((start, stop),)
+
+    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+        self._table.look_up(self.inputs[0].rows.inside(start, stop), out, start=start, stop=stop)
+
+
+class RadiusCoefficients(Step):
+    """The rest of `RadiusHead`: enlargement, the learned residual, and from coordinates to coefficients, planar."""
+
+    def __init__(self, looked_up: Step, residual: Step, rows: Rows, band: int, table: Table) -> None:
+        super().__init__((looked_up, residual), rows, band)
+        self._table = table
+
+    def reach(self, start: int, stop: int) -> Reach:
+        stem = self._table.head.stem
+        return (_around(start, stop, stem), _covering(start, stop, stem))
+
+    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+        looked_up, residual = ((step.rows.inside(*w), w[0]) for step, w in zip(self.inputs, windows, strict=True))
+        self._table.coefficients(looked_up, residual, out, start=start, stop=stop)
+
+
+class Term(Step):
+    """t - D t: the next term of the Neumann series (Eq. 7)."""
+
+    def __init__(
+        self, term: Step, coefficients: Step, rows: Rows, band: int, *, applied: Blur, bank: AtomBank
+    ) -> None:
+        super().__init__((term, coefficients), rows, band)
+        self._applied, self._support = applied, bank.support // 2
+
+    def reach(self, start: int, stop: int) -> Reach:
+        return ((start - self._support, stop + self._support), (start, stop))
+
+    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+        term, coefficients = (step.rows.window(*w) for step, w in zip(self.inputs, windows, strict=True))
+        self._applied(term, coefficients, out, first=start, last=stop, height=self.rows.height)
+
+
+class Series(Step):
+    """Z_0 = Y_1 + what each scale adds, enlarged (Eq. 10)."""
+
+    def __init__(self, photo: Step, parts: Sequence[tuple[Sequence[Step], int]], rows: Rows, band: int) -> None:
+        self._factors = [factor for steps, factor in parts for _ in steps]
+        super().__init__((photo, *(step for steps, _ in parts for step in steps)), rows, band)
+
+    def reach(self, start: int, stop: int) -> Reach:
+        return ((start, stop), *(_around(start, stop, factor) for factor in self._factors))
+
+    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+        copy(self.inputs[0].rows.window(start, stop), out)
+        for step, factor, window in zip(self.inputs[1:], self._factors, windows[1:], strict=True):
+            held = step.rows.window(*window)
+            if factor == 1:
+                np.add(out.numpy(), held.numpy(), out=out.numpy())
+            else:
+                enlarge_add(held, window[0], out, factor=factor, start=start, stop=stop)
+
+
+class ImageInput(Step):
+    """What the image head reads: features, hidden state, photo and what the series adds to it."""
+
+    def __init__(
+        self, joint: Step, photo: Step, series: Step, rows: Rows, band: int, *, channels: int, stem: int
+    ) -> None:
+        super().__init__((joint, photo, series), rows, band)
+        self._channels, self._stem = channels, stem
+
+    def reach(self, start: int, stop: int) -> Reach:
+        pixels = (start * self._stem, stop * self._stem)
+        return ((start, stop), pixels, pixels)
+
+    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+        stem, count = self._stem, self._channels
+        photo, series = (step.rows.window(*w) for step, w in zip(self.inputs[1:], windows[1:], strict=True))
+        join([Part(self.inputs[0].rows.inside(start, stop), start, count, COPY)], out, start=start, stop=stop)
+        unshuffle(photo, None, out, stem=stem, channel=count, shift=-0.5)
+        unshuffle(series, photo, out, stem=stem, channel=count + 3 * stem**2, gain=RESPONSE_GAIN)
+
+
+class Correct(Step):
+    """Z_0 with the image head's correction."""
+
+    def __init__(self, series: Step, correction: Step, rows: Rows, band: int, *, stem: int) -> None:
+        super().__init__((series, correction), rows, band)
+        self._stem = stem
+
+    def reach(self, start: int, stop: int) -> Reach:
+        return ((start, stop), _covering(start, stop, self._stem))
+
+    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+        series, correction = self.inputs
+        pixels = correction.rows.inside(*windows[1]), windows[1][0]
+        shuffle_add(series.rows.window(start, stop), pixels, out, stem=self._stem, start=start, stop=stop)
+
+
+class ExpectedRadius(Step):
+    """`RadiusHead.expected_radius`, planar."""
+
+    def __init__(self, logits: Step, rows: Rows, band: int, head: RadiusHead) -> None:
+        super().__init__((logits,), rows, band)
+        self._head = head
+
+    def reach(self, start: int, stop: int) -> Reach:
+        return (_around(start, stop, self._head.stem),)
+
+    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+        logits = self.inputs[0].rows.inside(*windows[0])[..., : len(self._head.radii)]
+        radius = self._head.expected_radius(logits.permute(2, 0, 1)[None])
+        first = windows[0][0] * self._head.stem
+        out.copy_(radius[0, :, start - first : stop - first])
+
+
+class DiscRadius(Step):
+    """The radius of the disc as wide as the kernel at each pixel, planar."""
+
+    def __init__(self, coefficients: Step, rows: Rows, band: int, bank: AtomBank) -> None:
+        super().__init__((coefficients,), rows, band)
+        self._bank = bank
+
+    def reach(self, start: int, stop: int) -> Reach:
+        return ((start, stop),)
+
+    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+        out.copy_(disc_radius(self.inputs[0].rows.window(start, stop)[None], self._bank)[0])
