@@ -1,6 +1,8 @@
 """What the network saw in a photo: defocus map, coefficients, terms, and the kernel at each pixel."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,12 +12,26 @@ from torch import Tensor
 from nrknet.atoms import AtomBank, RecursiveAtoms
 from nrknet.config import NRKNetConfig
 from nrknet.kernels import variances
-from nrknet.model import NRKNet, NRKNetOutput, ScaleOutput
-from nrknet.neumann import contributions
+from nrknet.model import NRKNet, ScaleOutput
+from nrknet.neumann import BlurOperator, contributions
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 Floats = NDArray[np.float32]
 _NO_DETAILS = "this analysis holds no {}: it was made without details, or of a large photo"
+
+
+class ScaleDetails(NamedTuple):
+    """What the network saw in a photo at one scale t; sizes (h,w) are those of the padded photo over 2^(t-1).
+
+    Attributes:
+        terms: (I - D_t)^k Y_t for k = 0..power, each (1,3,h,w).
+        coefficients: (1,K,h,w) Gamma_{j,t}.
+        operator: D_t.
+    """
+
+    terms: tuple[Tensor, ...]
+    coefficients: Tensor
+    operator: BlurOperator
 
 
 @dataclass(frozen=True)
@@ -116,27 +132,27 @@ class Analysis:
         assert self.reblurred is not None  # made together with the terms
         return self.reblurred - photo
 
-    def with_details(self, output: NRKNetOutput, config: NRKNetConfig) -> "Analysis":
+    def with_details(self, scales: Sequence[ScaleDetails], config: NRKNetConfig) -> "Analysis":
         """The same with coefficients, terms and what follows from them.
 
         Args:
-            output: what the network gave for the whole photo.
+            scales: what the network saw in the whole photo, coarse -> fine.
             config: the network's configuration.
         """
         height, width = self.defocus_map.shape
-        added = contributions([scale.terms for scale in output.scales], expansion=config.expansion)
-        padded = output.scales[-1].terms[0] + torch.stack(added).sum(0)
+        added = contributions([scale.terms for scale in scales], expansion=config.expansion)
+        padded = scales[-1].terms[0] + torch.stack(added).sum(0)
 
         def cut(image: Tensor) -> Floats:
             return _to_array(to_rgb(image, config))[:height, :width]
 
         return replace(
             self,
-            coefficients=tuple(scale.coefficients[0].float().cpu().numpy() for scale in output.scales),
-            terms=tuple(tuple(_to_array(to_rgb(t, config)) for t in scale.terms) for scale in output.scales),
+            coefficients=tuple(scale.coefficients[0].float().cpu().numpy() for scale in scales),
+            terms=tuple(tuple(_to_array(to_rgb(t, config)) for t in scale.terms) for scale in scales),
             contributions=tuple(map(cut, added)),
             series=cut(padded),
-            reblurred=cut(output.scales[-1].operator(padded)),
+            reblurred=cut(scales[-1].operator(padded)),
         )
 
 

@@ -1,31 +1,21 @@
 """NRKNet as a chain of steps: what `NRKNet.forward` computes, a band of rows at a time (the same equations, Fig. 1)."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nrknet.analysis import Pixels, ScaleDetails
+from nrknet.bands import Band
 from nrknet.fast import steps
 from nrknet.fast.prepared import Prepared
 from nrknet.fast.rows import Rows, Step, in_order
 from nrknet.layers import EVIDENCE_BANDS, ConvLSTM, GatedHead, ImageHead, RadiusHead, ResidualBlock
 from nrknet.model import NRKNet
+from nrknet.neumann import BlurOperator
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 BAND_NUMBERS = 2700000
 """The widest maps have about so many numbers in a band, which has 16 to 64 rows of the photo."""
-
-
-@dataclass(frozen=True)
-class Band:
-    """Rows [start, stop) of a photo: image (3,n,W) float32, not clipped, and blur radius (1,n,W) in pixels, or None."""
-
-    start: int
-    stop: int
-    image: Tensor
-    radius: Tensor | None
 
 
 KEPT_BYTES = 1 << 30
@@ -36,39 +26,62 @@ class StreamedNetwork:
     """An NRKNet prepared for photos on a CPU; it holds a copy of the weights in the order that the kernels like.
 
     Args:
-        model: on any device; read once.
+        model: on the CPU, in evaluation mode. When its weights have changed, the next photo sees it.
     """
 
     def __init__(self, model: NRKNet) -> None:
-        self._network = Prepared(model)
-        self._spare: _Wiring | None = None
+        self._model = model
+        self._prepared = Prepared(model), _state(model)
+        self._spare: list[_Wiring] = []
 
-    def __call__(self, photo: Pixels, *, radius: bool = False) -> Iterator[Band]:
-        """Restore a photo band by band, from top to bottom.
-
-        Args:
-            photo: (H,W,3) uint8 or uint16 RGB, H and W at least 16.
-            radius: give the blur radius too.
-        """
+    def __call__(
+        self, photo: Pixels, *, radius: bool = False, details: list[ScaleDetails] | None = None
+    ) -> Iterator[Band]:
+        """As `BandedNetwork`."""
         height, width = photo.shape[:2]
         wiring = self._wiring(photo, radius)
+        kept = None if details is None else wiring.keep()
         start = 0
         while start < height:
             stop = min(height, start + wiring.rows_at_once)
-            parts = [part[..., :width] for part in wiring.pull(start, stop)]
-            image = parts[0].flip(0) if self._network.model.config.channel_order == "bgr" else parts[0]
-            yield Band(start, stop, image, parts[1] if radius else None)
+            image, *seen = (part[..., :width] for part in wiring.pull(start, stop))
+            yield Band(start, stop, image, seen[0] if radius else None)
             start = stop
+        if details is not None and kept is not None:
+            wiring.pull(wiring.height, wiring.height)  # the padding is seen too
+            details += kept
+        wiring.forget()
         if wiring.bytes <= KEPT_BYTES:
-            self._spare = wiring
+            self._spare = [wiring]
 
     def _wiring(self, photo: Pixels, radius: bool) -> "_Wiring":
         """The steps of the last photo, with their memory, if this one has its size; else new ones."""
-        wiring, self._spare = self._spare, None
-        if wiring is None or not wiring.fits(photo, radius):
-            wiring = _Wiring(self._network, photo.shape[:2], radius=radius)
+        prepared, read = self._prepared
+        if _state(self._model) != read:
+            self._spare.clear()
+            prepared = Prepared(self._model)
+            self._prepared = prepared, _state(self._model)
+        try:
+            wiring = self._spare.pop()  # so that no other thread has it
+        except IndexError:
+            wiring = None
+        if wiring is None or wiring.network is not prepared or not wiring.fits(photo, radius):
+            wiring = _Wiring(prepared, photo.shape[:2], radius=radius)
         wiring.start(photo)
         return wiring
+
+
+def _state(model: NRKNet) -> tuple[tuple[int, int], ...]:
+    """What changes when weights do."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
+
+
+class _Scale(NamedTuple):
+    """The steps of one scale that tell what the network saw."""
+
+    terms: list[Step]
+    coefficients: Step
 
 
 class _Wiring:
@@ -83,21 +96,37 @@ class _Wiring:
         self.rows_at_once = min(64, max(16, BAND_NUMBERS // per_row // 16 * 16))
         # one for the coarser scales, which run far ahead, so that what they have passed need not wait for the finest
         self._photos = [steps.Photo(self._planar(3, 1), self._band(1), self.config.channel_order) for _ in range(2)]
+        self._scales: list[_Scale] = []
         image, seen = self._last_steps(radius=radius)
         self._last = [image] if seen is None else [image, seen]
         self._readers = [step.rows.add_reader() for step in self._last]
-        everything = in_order(self._last)
-        self._maps = [step.rows for step in everything]
+        self._steps = in_order(self._last)
         for step in self._last:
             step.lead(self.rows_at_once)
-        for step in reversed(everything):
+        for step in reversed(self._steps):
             step.lead_inputs()
         self._take_memory()
+
+    def keep(self) -> list[ScaleDetails]:
+        """From now on, keep what this photo's terms and coefficients are; they are filled in as rows are made."""
+        found = []
+        for scale in self._scales:
+            terms, coefficients = tuple(step.keep() for step in scale.terms), scale.coefficients.keep()
+            operator = BlurOperator(self.model.atoms, coefficients, self.model.fusion)
+            found.append(ScaleDetails(terms, coefficients, operator))
+        return found
+
+    def forget(self) -> None:
+        """Keep nothing, and let go of the photo."""
+        for photo in self._photos:
+            del photo.photo
+        for step in self._steps:
+            step.kept = None
 
     @property
     def bytes(self) -> int:
         """Memory of all maps."""
-        return sum(rows.bytes for rows in self._maps)
+        return sum(step.rows.bytes for step in self._steps)
 
     def fits(self, photo: Pixels, radius: bool) -> bool:
         """Whether these steps can take the photo."""
@@ -105,17 +134,17 @@ class _Wiring:
 
     def start(self, photo: Pixels) -> None:
         """Begin at the top of a photo."""
-        for step in self._photos:
-            step.photo = photo
-        for rows in self._maps:
-            rows.restart()
+        for first in self._photos:
+            first.photo = photo
+        for step in self._steps:
+            step.rows.restart()
 
     def _take_memory(self) -> None:
         """Rehearse the photo, then give every map the memory it was found to need."""
         for start in range(0, self.height, self.rows_at_once):
             self._pull(start, start + self.rows_at_once)
-        for rows in self._maps:
-            rows.allocate()
+        for step in self._steps:
+            step.rows.allocate()
 
     def _pull(self, start: int, stop: int) -> None:
         for step, reader in zip(self._last, self._readers, strict=True):
@@ -147,6 +176,7 @@ class _Wiring:
                 terms.append(
                     steps.Term(terms[-1], coefficients, rows, band, applied=self.network.blur, bank=self.model.atoms)
                 )
+            self._scales.append(_Scale(terms, coefficients))
             parts.append((terms[-1:] if config.expansion == "cross_scale" else terms[1:], 2 ** (scale - 1)))
         image: Step = steps.Series(levels[0], parts, self._planar(3, 1), self._band(1))
         if self.model.image_head is not None:

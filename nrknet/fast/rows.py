@@ -154,7 +154,13 @@ class Step:
         # a multiple of the band, so that neighbours keep step
         self._advance = band * -(-ENOUGH // (rows.width * band))
         self._lead = 0
+        self.kept: Tensor | None = None
         self._readers = [step.rows.add_reader() for step in self.inputs]
+
+    def keep(self) -> Tensor:
+        """From now on, collect all rows of the (planar) map in what is returned: (1,channels,height,width)."""
+        self.kept = torch.empty(1, self.rows.channels, *self.rows.size)
+        return self.kept
 
     def lead(self, rows: int) -> None:
         """Rows of the map that are needed before the first band of the result can be made; the most counts."""
@@ -193,6 +199,8 @@ class Step:
             room = self.rows.room(end - start)
             if room is not None:
                 self.make(start, end, windows, room)
+                if self.kept is not None:
+                    copy(room, self.kept[0, :, start:end])
             self.rows.finish(end - start)
             for step, reader, (first, _) in zip(self.inputs, self._readers, self.reach(end, end + 1), strict=True):
                 # never forward past what is there: the next band may start before rows that are not made yet

@@ -1,0 +1,42 @@
+"""Photos restored a band of rows at a time: what the networks for CPUs and for other devices have in common."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from nrknet.analysis import Pixels, ScaleDetails
+
+
+@dataclass(frozen=True)
+class Band:
+    """Rows [start, stop) of a restored photo, on the CPU, until the next band is asked for.
+
+    Attributes:
+        start, stop: the rows.
+        image: (3,n,W) float32 in the network's order of colours, not clipped.
+        radius: (1,n,W) float32 blur radius in pixels, or None.
+    """
+
+    start: int
+    stop: int
+    image: Tensor
+    radius: Tensor | None
+
+
+class BandedNetwork(Protocol):
+    """An NRKNet that takes photos of any height in bounded memory."""
+
+    def __call__(
+        self, photo: Pixels, *, radius: bool = False, details: list[ScaleDetails] | None = None
+    ) -> Iterator[Band]:
+        """Restore a photo from top to bottom.
+
+        Args:
+            photo: (H,W,3) uint8 or uint16 RGB, H and W at least 16.
+            radius: give the blur radius too.
+            details: an empty list; after the last band it has what the network saw at every scale, coarse -> fine.
+                That takes memory for the whole photo.
+        """
+        ...
