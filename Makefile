@@ -59,12 +59,14 @@ $(VENV)/.torch: | $(BIN)/python
 
 $(VENV)/.app: $(SET_UP_BY) $(VENV)/.torch
 	$(PIP) install -r requirements.txt -e ".[app]"
+	$(BIN)/python -m nrknet.fast.compiler
 	@touch $@
 
 # lpips is what our LPIPS is compared with, without the torchvision it asks for: that would replace the chosen PyTorch.
 $(VENV)/.dev: $(SET_UP_BY) $(VENV)/.torch
 	$(PIP) install -r requirements.txt -e ".[dev]"
 	$(PIP) install --no-deps lpips==0.1.4
+	$(BIN)/python -m nrknet.fast.compiler
 	@touch $@ $(VENV)/.app
 
 clean:

@@ -24,6 +24,7 @@ from gradio.utils import get_upload_folder
 from demo.examples import make_examples
 from demo.pictures import draw_defocus_map, save_screen_picture
 from nrknet import Analysis, Deblurrer
+from nrknet.fast import compiler
 from nrknet.imageio import IMAGE_SUFFIXES, ImageError, Photo, output_suffix, read_photo, write_photo
 from nrknet.weights import bundled_models
 
@@ -250,4 +251,5 @@ _examples_folder = tempfile.TemporaryDirectory(prefix="nrknet-examples-")
 demo = build(make_examples(Path(_examples_folder.name)))
 
 if __name__ == "__main__":
+    compiler.start()  # so that the first visitor need not wait for it
     demo.launch(**LAUNCH)

@@ -31,21 +31,22 @@ class Span(NamedTuple):
 def spans(size: int, tile: int, context: int, multiple: int) -> list[Span]:
     """Split an axis into spans of `tile` pixels at most, and `context` on both sides of them, that share a SEAM.
 
-    All but the last are equally long, and they start at multiples of `multiple`.
+    They start at multiples of `multiple`, and all read as many pixels, but for less than `multiple`.
     """
     if size <= tile + 2 * context:
         return [Span(0, size, 0, size)]
     shared = 2 * context + SEAM
-    step = max((tile - SEAM) // multiple, 1) * multiple
-    count = -(-(size - shared) // step)
-    step = min(step, -(-(size - shared) // (count * multiple)) * multiple)
-    starts = [step * i for i in range(count)]
+    most = max((tile - SEAM) // multiple, 1) * multiple  # from the start of one to that of the next
+    count = -(-(size - shared) // most)
+    length = -(-(size - shared) // (count * multiple)) * multiple + shared
+    last = -(-(size - length) // multiple)
+    starts = [i * last // (count - 1) * multiple for i in range(count)]
     found: list[Span] = []
     for i, start in enumerate(starts):
-        stop = size if i == count - 1 else min(size, start + step + shared)
+        stop = min(start + length, size)
         first = 0 if i == 0 else start + context
-        found.append(Span(start, stop, first, stop))
-    return [s._replace(last=found[i + 1].first + SEAM) if i + 1 < count else s for i, s in enumerate(found)]
+        found.append(Span(start, stop, first, starts[i + 1] + context + SEAM if i + 1 < count else stop))
+    return found
 
 
 def rise() -> Tensor:

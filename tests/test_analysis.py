@@ -153,11 +153,17 @@ def test_without_details_there_are_no_kernels() -> None:
         analysis.kernel_at(0, 0)
 
 
-def test_a_photo_of_one_tile_goes_through_the_network_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_analysis_takes_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     deblurrer, seen = Deblurrer(tiny(), device="cpu"), []
-    deblurrer.model.register_forward_pre_hook(lambda model, args: seen.append(args[0].shape))
-    deblurrer.analyze(data.chelsea()[:40, :50])
-    assert seen == [(1, 3, 40, 50)]
+    network = deblurrer._network
+
+    def record(photo: Any, **options: Any) -> Any:
+        seen.append(photo.shape)
+        return network(photo, **options)
+
+    monkeypatch.setattr(deblurrer, "_network", record)
+    assert deblurrer.analyze(data.chelsea()[:40, :50]).terms is not None
+    assert seen == [(40, 50, 3)]
 
 
 def test_the_running_sum_starts_at_the_photo_and_ends_at_the_series(seen: Seen) -> None:

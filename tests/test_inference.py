@@ -1,4 +1,4 @@
-"""Deblurrer keeps what must be kept, tiles without a trace, and shows what the network saw."""
+"""Deblurrer keeps what must be kept, and does large photos in pieces without a trace."""
 
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from networks import tame_coordinates
 from PIL import Image, ImageCms
 from skimage import data
-from torch import Tensor
 
 from nrknet.config import PRESETS, NRKNetConfig
 from nrknet.imageio import Photo, read_photo, write_photo
-from nrknet.inference import CONTEXT, MIN_TILE, SEAM, Deblurrer, _ramp, _spans, restore_file
-from nrknet.model import NRKNet, NRKNetOutput
+from nrknet.inference import Deblurrer, restore_file
+from nrknet.model import NRKNet
+from nrknet.tiling import CONTEXT, MIN_TILE
 from nrknet.weights import bundled_models
 
 Array = np.ndarray[Any, np.dtype[Any]]
-READ = MIN_TILE + 2 * CONTEXT  # what the network reads for the smallest tile
+READ = MIN_TILE + 2 * CONTEXT["auto"]  # what the network reads for the smallest tile
 TINY = {"num_atoms": 3, "widths": (4, 8), "num_blocks": (1, 1)}
 RADIUS = {"coefficients": "unit_sum", "head": "radius", "radii": (0, 2, 5), "num_coordinates": 2, "memory_channels": 4}
 
@@ -125,24 +125,6 @@ def test_wrong_options_are_refused_in_one_sentence(options: dict[str, Any], mess
 # ---------------------------------------------------------------------------------------------------------------- tiles
 
 
-@given(size=st.integers(16, 3000), tile=st.integers(READ, 900), multiple=st.sampled_from([1, 8, 16, 32]))
-@example(size=READ + 33, tile=READ, multiple=16)  # a last tile that starts less than a seam after its neighbour
-@settings(max_examples=300, deadline=None)
-def test_tiles_cover_every_pixel_with_weights_that_sum_to_one(size: int, tile: int, multiple: int) -> None:
-    spans = _spans(size, tile, multiple)
-    total = torch.zeros(size)
-    for span in spans:
-        assert 0 <= span.start <= span.first < span.last <= span.stop <= size
-        assert span.stop - span.start <= tile and span.start % multiple == 0
-        assert span.first == 0 or span.first >= span.start + CONTEXT
-        total[span.first : span.last] += _ramp(span, size)
-    assert torch.allclose(total, torch.ones(size), atol=1e-6)
-    for one, following in zip(spans, spans[1:], strict=False):
-        assert one.last == following.first + SEAM  # a row of tiles reaches into the next one only
-    for one, later in zip(spans, spans[2:], strict=False):
-        assert later.first >= one.last
-
-
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("tile", [MIN_TILE, 1024])
 def test_an_untrained_lite_network_returns_the_photo(dtype: Any, tile: int) -> None:
@@ -184,20 +166,41 @@ def test_tiled_and_whole_agree_with_the_bundled_weights() -> None:
     assert not np.array_equal(result, photo)
 
 
+@pytest.mark.parametrize(("precision", "least"), [("auto", 60), ("exact", 80)])
+def test_columns_agree_with_the_whole(precision: str, least: float) -> None:
+    model, photo = nudged(tiny(**RADIUS)), np.ascontiguousarray(np.concatenate([data.coffee()[100:200]] * 3, axis=1))
+    whole = Deblurrer(model, device="cpu", tile=2048).analyze(photo, details=False)
+    columns = Deblurrer(model, device="cpu", tile=MIN_TILE, precision=precision).analyze(photo, details=False)
+    assert psnr(columns.image, whole.image) > least
+    assert np.abs(columns.defocus_map - whole.defocus_map).max() < 0.1
+
+
 def test_the_network_never_sees_more_than_a_tile(restless: Deblurrer, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, ...]] = []
     network = restless._network
 
-    def record(image: Tensor) -> NRKNetOutput:
-        seen.append((image.shape[-2], image.shape[-1]))
-        return network(image)
+    def record(photo: Array, **options: Any) -> Any:
+        seen.append(photo.shape)
+        return network(photo, **options)
 
     monkeypatch.setattr(restless, "_network", record)
-    for size in ((16, 500), (390, 390), (390, 430)):
+    for size in ((16, 500), (390, 900), (390, 430)):
         seen.clear()
         restless(random_photo(*size))
-        assert max(max(shape) for shape in seen) <= READ
+        assert max(width for _, width, _ in seen) <= READ
         assert len(seen) > 1
+
+
+@pytest.mark.skipif(not bundled_models(), reason="no network is bundled yet")
+def test_a_photo_is_what_the_network_says_to_the_last_bit_but_rounding() -> None:
+    # the fast path against NRKNet.forward, on a photo
+    photo = np.ascontiguousarray(data.coffee()[100:300, 100:420])
+    deblurrer = Deblurrer(device="cpu")
+    x = torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255
+    with torch.inference_mode():
+        image = deblurrer.model(x).image[0].clamp(0, 1).mul(255).permute(1, 2, 0).numpy()
+    restored = deblurrer(photo)
+    assert np.abs(restored - image).max() < 0.501 and not np.array_equal(restored, photo)
 
 
 def test_progress_rises_to_one(restless: Deblurrer) -> None:

@@ -51,6 +51,10 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 
 def load_deblurrer(args: argparse.Namespace, **options: Any) -> "Deblurrer":
     """The network that the options name, ready to work."""
+    from nrknet.fast import compiler
+
+    if args.device in ("auto", "cpu"):
+        compiler.start()  # which the next line gives time for
     from nrknet.inference import Deblurrer
 
     try:

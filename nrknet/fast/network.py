@@ -1,13 +1,16 @@
 """NRKNet as a chain of steps: what `NRKNet.forward` computes, a band of rows at a time (the same equations, Fig. 1)."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from nrknet.analysis import Pixels, ScaleDetails
 from nrknet.bands import Band
 from nrknet.fast import steps
+from nrknet.fast.memory import zeros
 from nrknet.fast.prepared import Prepared
 from nrknet.fast.rows import Rows, Step, in_order
 from nrknet.layers import EVIDENCE_BANDS, ConvLSTM, GatedHead, ImageHead, RadiusHead, ResidualBlock
@@ -18,6 +21,8 @@ BAND_NUMBERS = 2700000
 """The widest maps have about so many numbers in a band, which has 16 to 64 rows of the photo."""
 
 
+ALIGNMENT = 16
+"""Maps start at multiples of so many numbers: a line of the cache."""
 KEPT_BYTES = 1 << 30
 """Up to so much memory is kept for the next photo; fresh memory costs as much time as what is written to it."""
 
@@ -89,9 +94,8 @@ class _Wiring:
 
     def __init__(self, network: Prepared, size: tuple[int, int], *, radius: bool) -> None:
         self.network, self.model, self.config = network, network.model, network.model.config
-        self._fits = (*size, radius)
-        multiple = self.config.size_multiple
-        self.height, self.width = (max(-(-n // multiple), 2) * multiple for n in size)
+        self.radius = radius
+        self.height, self.width = self._padded(size)
         per_row = self.width * self.config.widths[0] // self.config.stem**2
         self.rows_at_once = min(64, max(16, BAND_NUMBERS // per_row // 16 * 16))
         # one for the coarser scales, which run far ahead, so that what they have passed need not wait for the finest
@@ -130,7 +134,11 @@ class _Wiring:
 
     def fits(self, photo: Pixels, radius: bool) -> bool:
         """Whether these steps can take the photo."""
-        return self._fits == (*photo.shape[:2], radius)
+        return (self.height, self.width) == self._padded(photo.shape[:2]) and self.radius == radius
+
+    def _padded(self, size: tuple[int, int]) -> tuple[int, ...]:
+        multiple = self.config.size_multiple
+        return tuple(max(-(-n // multiple), 2) * multiple for n in size)
 
     def start(self, photo: Pixels) -> None:
         """Begin at the top of a photo."""
@@ -143,8 +151,11 @@ class _Wiring:
         """Rehearse the photo, then give every map the memory it was found to need."""
         for start in range(0, self.height, self.rows_at_once):
             self._pull(start, start + self.rows_at_once)
-        for step in self._steps:
-            step.rows.allocate()
+        shapes = [step.rows.shape for step in self._steps]
+        counts = [-(-math.prod(shape) // ALIGNMENT) * ALIGNMENT for shape in shapes]
+        memory = torch.from_numpy(zeros(sum(counts)))
+        for step, shape, part in zip(self._steps, shapes, memory.split(counts), strict=True):
+            step.rows.allocate(part[: math.prod(shape)].view(shape))
 
     def _pull(self, start: int, stop: int) -> None:
         for step, reader in zip(self._last, self._readers, strict=True):

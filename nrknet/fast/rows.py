@@ -55,14 +55,19 @@ class Rows:
         if self.pad and self._memory is not None:
             self._memory[: self.pad].zero_()
 
-    def allocate(self) -> None:
-        """Take memory for as many rows as a rehearsal (`Step.pull`) has found that are held together."""
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of memory for as many rows as a rehearsal (`Step.pull`) has found that are held together."""
         # what is kept for long is moved in memory half as often if there is half as much room again
-        self._capacity += self._capacity // 2 if self._kept > self._capacity // 4 else 0
-        shape = self.channels, self._capacity, self.width
-        if not self.planar:
-            shape = self._capacity + _SLACK, self.width + 2 * self.pad + _SLACK, self.channels
-        self._memory = torch.from_numpy(np.zeros(shape, np.float32))  # which takes pages when they are written to
+        capacity = self._capacity + (self._capacity // 2 if self._kept > self._capacity // 4 else 0)
+        if self.planar:
+            return self.channels, capacity, self.width
+        return capacity + _SLACK, self.width + 2 * self.pad + _SLACK, self.channels
+
+    def allocate(self, memory: Tensor) -> None:
+        """Take memory of this `shape`, filled with zeros."""
+        self._capacity = memory.shape[1] if self.planar else memory.shape[0] - _SLACK
+        self._memory = memory
 
     def add_reader(self) -> int:
         """The number of a new reader, who has to say what it is done with."""
@@ -121,7 +126,7 @@ class Rows:
             band[:, self.pad - i] = band[:, self.pad + i]
             band[:, self.pad + self.width - 1 + i] = band[:, self.pad + self.width - 1 - i]
         for i in range(1, self.pad + 1):
-            if first == 0:
+            if first <= i < self.made:
                 memory[-i - self._first] = memory[i - self._first]
             if last:
                 memory[self.made - 1 + i - self._first] = memory[self.made - 1 - i - self._first]
@@ -221,13 +226,13 @@ class Step:
 def in_order(last: Sequence[Step]) -> list[Step]:
     """These steps and all that they read from, inputs before those that read them, each once."""
     found: dict[Step, None] = {}
-
-    def visit(step: Step) -> None:
-        if step not in found:
-            for before in step.inputs:
-                visit(before)
-            found[step] = None
-
     for step in last:
-        visit(step)
+        _visit(step, found)
     return list(found)
+
+
+def _visit(step: Step, found: dict[Step, None]) -> None:
+    if step not in found:
+        for before in step.inputs:
+            _visit(before, found)
+        found[step] = None

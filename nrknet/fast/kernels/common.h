@@ -19,6 +19,10 @@
 #include <thread>
 #include <vector>
 
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
 #if defined(__AVX512F__)
 constexpr int LANES = 16, BLOCK = 14;  // 28 accumulators, 2 weights and 1 broadcast in 32 registers
 #elif defined(__AVX2__)
@@ -113,13 +117,25 @@ class Pool {
   int count_ = 0, wanted_ = 0;
 };
 
-static Pool& pool() {
-  static Pool* only = new Pool;  // never destroyed: its threads wait in it when the process ends
-  return *only;
+inline Pool*& the_pool() {
+  static Pool* only = nullptr;
+  return only;
+}
+
+// Never destroyed: its threads wait in it when the process ends. A forked process has none of them, and starts anew.
+inline Pool& pool() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    the_pool() = new Pool;
+#if !defined(_WIN32)
+    pthread_atfork(nullptr, nullptr, [] { the_pool() = new Pool; });
+#endif
+  });
+  return *the_pool();
 }
 
 // Memory that a thread keeps from call to call.
-static float* scratch(std::size_t floats) {
+inline float* scratch(std::size_t floats) {
   struct Free {
     void operator()(float* p) const { std::free(p); }
   };

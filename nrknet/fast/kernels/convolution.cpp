@@ -4,8 +4,6 @@
 // the same six points F(2x2, 5x5) and F(5x5, 2x2), which does transposed convolutions, four 2x2 ones. 36 products give
 // 16, 4 and 25 outputs instead of 9, 25 and 4 products one. Blocks of tiles stay in the second-level cache all the way.
 
-#pragma once
-
 #include "common.h"
 
 // --------------------------------------------------------------------------------------------------- matrix product

@@ -1,0 +1,5 @@
+// All kernels but convolutions.
+
+#include "blur.h"
+#include "elements.h"
+#include "evidence.h"

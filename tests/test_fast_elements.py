@@ -1,0 +1,219 @@
+"""What happens pixel by pixel gives the same compiled as in PyTorch."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from kernels import difference, needs_kernels, without_kernels
+from networks import random_network, seeded
+from torch import Tensor
+
+from nrknet.config import PRESETS
+from nrknet.fast import elements
+from nrknet.fast.elements import AVERAGE, COPY, ENLARGE, REPEAT, Part
+from nrknet.layers import RadiusHead
+
+pytestmark = needs_kernels
+EXACT = 2e-6
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=seeded(seed))
+
+
+@pytest.mark.parametrize("window", [(0, 8, 0, 16), (3, 12, 8, 22), (5, 12, 12, 24)], ids=str)
+@pytest.mark.parametrize("mode", [COPY, AVERAGE, ENLARGE, REPEAT], ids=["copy", "average", "enlarge", "repeat"])
+def test_join(mode: int, window: tuple[int, int, int, int]) -> None:
+    # of a map of 12 rows that is enlarged to 24, or halves, or keeps its size, the window [first, last)
+    first, last, start, stop = window
+    whole, other = noise(12, 9, 32), noise(24, 18, 16, seed=1)
+    if mode == COPY:
+        first, last, start, stop, other = start // 2, stop // 2, start // 2, stop // 2, other[:, :9]
+    elif mode == AVERAGE:
+        first, last, start, stop, other = 2, 10, 1, 5, other[:, :4]
+        whole = whole[:, :8]
+    width = other.shape[1]
+
+    def work() -> Tensor:
+        out = torch.zeros(stop - start, width, 48)
+        parts = [Part(whole[first:last], first, 20, mode), Part(other[start:stop], start, 16, COPY)]
+        elements.join(parts, out, start=start, stop=stop)
+        assert (out[..., 36:] == 0).all()
+        return out
+
+    assert difference(work) < EXACT
+
+
+@pytest.mark.parametrize("previous", [None, (0, 8, 0, 14), (4, 12, 10, 24)], ids=str)
+def test_state(previous: tuple[int, int, int, int] | None) -> None:
+    first, last, start, stop = previous or (0, 0, 0, 10)
+    gates, before = 5 * noise(stop - start, 18, 64), noise(12, 9, 32, seed=1)
+
+    def work() -> Tensor:
+        out = torch.zeros(stop - start, 18, 32)
+        held = None if previous is None else (before[first:last], first)
+        elements.state(gates, held, out, start=start, stop=stop, hidden=13)
+        return out
+
+    assert difference(work) < 1e-5  # exp and tanh of our own
+
+
+@pytest.mark.parametrize("pool", [1, 2])
+def test_gate(pool: int) -> None:
+    attention, hidden = noise(7, 18, 32), noise(10, 18 // pool, 32, seed=1)
+
+    def work() -> Tensor:
+        out = torch.zeros(21, 7, 18)
+        elements.gate(attention, hidden, 6 // pool, out, start=6, stop=13, pool=pool)
+        return out
+
+    assert difference(work) < EXACT
+
+
+@pytest.fixture(scope="module")
+def head() -> RadiusHead:
+    model = random_network(PRESETS["lite"])
+    assert isinstance(model.head, RadiusHead)
+    return model.head
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_look_up(head: RadiusHead, scale: int) -> None:
+    table = elements.Table(head, scale)
+    logits = 4 * noise(9, 21, 32)
+
+    def work() -> Tensor:
+        out = torch.zeros(9, 21, table.table.shape[1])
+        table.look_up(logits, out, start=5, stop=14)
+        return out
+
+    assert difference(work) < 1e-5
+
+
+@pytest.mark.parametrize("window", [(0, 7, 0, 12), (4, 12, 11, 24)], ids=str)
+@torch.no_grad()
+def test_coefficients(head: RadiusHead, window: tuple[int, int, int, int]) -> None:
+    first, last, start, stop = window
+    table = elements.Table(head, 1)
+    count = table.coordinates
+    looked_up, residual = noise(12, 9, table.table.shape[1]), noise(12, 9, 64, seed=1)
+    assert 4 * count <= 64
+
+    def work() -> Tensor:
+        out = torch.zeros(len(head.basis[0]) + 1, stop - start, 18)
+        held = (looked_up[first:last], first), (residual[first:last], first)
+        table.coefficients(*held, out, start=start, stop=stop)
+        return out
+
+    assert difference(work) < EXACT
+
+
+@pytest.mark.parametrize("stem", [1, 2])
+@pytest.mark.parametrize("both", [False, True])
+def test_unshuffle(stem: int, both: bool) -> None:
+    one, other = noise(3, 8, 20), noise(3, 8, 20, seed=1)
+
+    def work() -> Tensor:
+        out = torch.zeros(8 // stem, 20 // stem, 32)
+        elements.unshuffle(one, other if both else None, out, stem=stem, channel=5, gain=3, shift=-0.5)
+        assert (out[..., :5] == 0).all() and (out[..., 5 + 3 * stem**2 :] == 0).all()
+        return out
+
+    assert difference(work) < EXACT
+
+
+@pytest.mark.parametrize("stem", [1, 2])
+def test_shuffle_add(stem: int) -> None:
+    image, pixels, start = noise(3, 7, 20), noise(9, 20 // stem, 16, seed=1), 3 * stem + 1
+
+    def work() -> Tensor:
+        out = torch.zeros(3, 7, 20)
+        elements.shuffle_add(image, (pixels, 3), out, stem=stem, start=start, stop=start + 7)
+        return out
+
+    assert difference(work) < EXACT
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+@pytest.mark.parametrize("window", [(0, 6, 0, 9), (2, 8, 15, 32)], ids=str)
+def test_enlarge_add(factor: int, window: tuple[int, int, int, int]) -> None:
+    # of a map of 8 rows
+    first, last, start, stop = window
+    start, stop = start * factor // 4, stop * factor // 4
+    small, large = noise(3, 8, 11)[:, first:last], noise(3, stop - start, 11 * factor, seed=1)
+
+    def work() -> Tensor:
+        out = large.clone()
+        elements.enlarge_add(small, first, out, factor=factor, start=start, stop=stop)
+        return out
+
+    assert difference(work) < EXACT
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("rows", [(0, 5), (9, 16), (12, 16)], ids=str)
+def test_from_pixels(dtype: Any, swap: bool, rows: tuple[int, int]) -> None:
+    photo = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (13, 30, 3)).astype(dtype)
+    for view in (photo, photo[:, 4:25], photo[:, ::2]):
+
+        def work(view: Any = view) -> Tensor:
+            out = torch.zeros(3, rows[1] - rows[0], 32)
+            elements.from_pixels(view, out, start=rows[0], stop=rows[1], swap=swap)
+            return out
+
+        assert difference(work) < EXACT
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("swap", [False, True])
+def test_to_pixels(dtype: Any, swap: bool) -> None:
+    # halves round to even in both
+    image = torch.cat([noise(3, 5, 19), (torch.arange(57).view(3, 1, 19) + 0.5) / 255], dim=1)
+    found = []
+    for _ in range(2):
+        out = np.zeros((6, 40, 3), dtype)
+        elements.to_pixels(image, out[:, 7:26], swap=swap)
+        found.append(out)
+        with without_kernels():
+            other = np.zeros_like(out)
+            elements.to_pixels(image, other[:, 7:26], swap=swap)
+    assert np.array_equal(found[0], other) and found[0].max() == np.iinfo(dtype).max
+    assert (found[0][:, :7] == 0).all() and (found[0][:, 26:] == 0).all()
+
+
+@pytest.mark.parametrize("size", [(4, 6), (2, 2), (20, 34)], ids=str)
+def test_halve(size: tuple[int, int]) -> None:
+    height, width = size
+    image = noise(3, height, width)
+    for start, stop in ((0, height // 2), (0, height // 4), (height // 4, height // 2)):
+        if start == stop:
+            continue
+        first, last = max(0, 2 * start - 2), min(height, 2 * stop + 2)
+
+        def work(start: int = start, stop: int = stop, first: int = first, last: int = last) -> Tensor:
+            out = torch.zeros(3, stop - start, width // 2)
+            elements.halve(image[:, first:last], first, height, out, start=start, stop=stop, mode="antialias")
+            return out
+
+        with without_kernels():
+            whole = torch.zeros(3, height // 2, width // 2)
+            elements.halve(image, 0, height, whole, start=0, stop=height // 2, mode="antialias")
+        assert torch.allclose(work(), whole[:, start:stop], atol=1e-6)
+
+
+@pytest.mark.parametrize("stem", [1, 2])
+@pytest.mark.parametrize("size", [(32, 32), (96, 340)], ids=str)
+def test_evidence(stem: int, size: tuple[int, int]) -> None:
+    height, width = size
+    image = noise(3, height, width).abs()
+    with without_kernels():
+        whole = torch.zeros(height // stem, width // stem, 16)
+        elements.evidence(image, 0, height, whole, stem=stem, channel=7, start=0, stop=height // stem)
+    for start, stop in ((0, 8), (8, height // stem)):
+        first, last = max(0, start * stem - 24), min(height, stop * stem + 24)
+        out = torch.zeros(stop - start, width // stem, 16)
+        held = image[:, first:last].contiguous()
+        elements.evidence(held, first, height, out, stem=stem, channel=7, start=start, stop=stop)
+        assert torch.allclose(out, whole[start:stop], atol=1e-5)

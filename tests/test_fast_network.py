@@ -1,0 +1,156 @@
+"""The streamed network computes what NRKNet.forward computes, in memory that does not grow with the photo's height."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from kernels import without_kernels
+from networks import ALL_CONFIGS, random_network, randomise
+from skimage import data
+from torch import Tensor
+
+from nrknet.analysis import ScaleDetails, blur_radius
+from nrknet.config import PRESETS
+from nrknet.fast import compiler, rows
+from nrknet.fast.network import StreamedNetwork
+from nrknet.model import NRKNet, NRKNetOutput
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@pytest.fixture(params=["compiled", "torch"])
+def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.param == "torch":
+        with without_kernels():
+            yield
+    elif compiler.library() is None:
+        pytest.skip("no C++ compiler here")
+    else:
+        yield
+
+
+def random_photo(height: int, width: int, dtype: Any = np.uint8) -> Array:
+    return np.random.default_rng(0).integers(0, int(np.iinfo(dtype).max) + 1, (height, width, 3)).astype(dtype)
+
+
+@torch.inference_mode()
+def forward(model: NRKNet, photo: Array) -> NRKNetOutput:
+    x = torch.from_numpy(photo.astype(np.float32)).permute(2, 0, 1)[None] / float(np.iinfo(photo.dtype).max)
+    return model(x.flip(1) if model.config.channel_order == "bgr" else x)
+
+
+@torch.inference_mode()
+def streamed(network: StreamedNetwork, photo: Array) -> tuple[Tensor, Tensor]:
+    """The whole image and blur radius."""
+    images, radii, end = [], [], 0
+    for band in network(photo, radius=True):
+        assert band.start == end and band.radius is not None
+        end = band.stop
+        images.append(band.image.clone())
+        radii.append(band.radius.clone())
+    assert end == len(photo)
+    return torch.cat(images, dim=1), torch.cat(radii, dim=1)
+
+
+@pytest.mark.parametrize("name", sorted(ALL_CONFIGS))
+@pytest.mark.parametrize("size", [(16, 16), (17, 100), (150, 49), (333, 70)], ids=str)
+def test_it_computes_what_forward_computes(name: str, size: tuple[int, int], kernels: None) -> None:
+    model, photo = random_network(ALL_CONFIGS[name]), random_photo(*size)
+    expected = forward(model, photo)
+    image, radius = streamed(StreamedNetwork(model), photo)
+    assert torch.allclose(image, expected.image[0], atol=1e-5 * float(expected.image.abs().max()))
+    with torch.inference_mode():
+        seen = blur_radius(expected.scales[-1])[0, :, : size[0], : size[1]]
+    if model.config.head == "radius":  # the other is a root that may start at 0, where small errors grow
+        assert torch.allclose(radius, seen, atol=1e-3)
+    else:
+        assert (radius - seen).abs().median() < 1e-3
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_a_photo_through_the_networks_at_their_full_width(name: str) -> None:
+    # wide maps have fewer rows in a band
+    model = randomise(NRKNet(PRESETS[name])).eval()
+    photo = np.ascontiguousarray(data.chelsea()[:200, :300])
+    expected = forward(model, photo).image[0]
+    image, _ = streamed(StreamedNetwork(model), photo)
+    error = (image - expected).double().pow(2).mean() / expected.double().pow(2).mean()
+    assert 10 * torch.log10(1 / error) > 110  # dB; 8-bit numbers have 59
+
+
+@torch.inference_mode()
+def test_details_are_those_of_forward(kernels: None) -> None:
+    for name in ("lite", "released", "paper"):
+        model, photo = random_network(PRESETS[name]), random_photo(70, 90)
+        details: list[ScaleDetails] = []
+        for _ in StreamedNetwork(model)(photo, details=details):
+            assert details == []
+        expected = forward(model, photo).scales
+        assert len(details) == len(expected)
+        for ours, theirs in zip(details, expected, strict=True):
+            assert torch.allclose(ours.coefficients, theirs.coefficients, atol=1e-5)
+            assert len(ours.terms) == len(theirs.terms)
+            for a, b in zip(ours.terms, theirs.terms, strict=True):
+                assert torch.allclose(a, b, atol=1e-5)
+            assert torch.allclose(ours.operator(ours.terms[0]), theirs.operator(theirs.terms[0]), atol=1e-5)
+
+
+def test_sixteen_bits_and_views() -> None:
+    model = random_network(PRESETS["lite"])
+    network, photo = StreamedNetwork(model), random_photo(60, 80, np.uint16)
+    assert torch.allclose(streamed(network, photo)[0], forward(model, photo).image[0], atol=1e-5)
+    for view in (photo[5:50, 7:60], photo[::-1, ::2]):
+        expected = forward(model, np.ascontiguousarray(view)).image[0]
+        assert torch.allclose(streamed(network, view)[0], expected, atol=1e-5)
+
+
+def test_one_network_takes_photos_of_all_sizes_one_after_the_other() -> None:
+    model = random_network(PRESETS["lite"])
+    network = StreamedNetwork(model)
+    for size in ((64, 64), (64, 64), (100, 64), (90, 70), (85, 66), (64, 64)):
+        photo = np.roll(random_photo(*size), size[0])
+        assert torch.allclose(streamed(network, photo)[0], forward(model, photo).image[0], atol=1e-5)
+
+
+def test_a_photo_that_was_given_up_leaves_nothing_behind() -> None:
+    model, photo = random_network(PRESETS["lite"]), random_photo(300, 64)
+    network = StreamedNetwork(model)
+    expected, _ = streamed(network, photo)
+    with torch.inference_mode():
+        next(iter(network(photo[::-1])))
+    assert torch.equal(streamed(network, photo)[0], expected)
+
+
+def test_weights_that_have_changed_are_seen() -> None:
+    model, photo = random_network(PRESETS["lite"]), random_photo(40, 50)
+    network = StreamedNetwork(model)
+    before, _ = streamed(network, photo)
+    model.load_state_dict(random_network(PRESETS["lite"], seed=3).state_dict())
+    after, _ = streamed(network, photo)
+    assert not torch.allclose(before, after, atol=1e-3)
+    assert torch.allclose(after, forward(model, photo).image[0], atol=1e-5)
+
+
+def test_threads_may_share_it() -> None:
+    model = random_network(PRESETS["lite"])
+    network = StreamedNetwork(model)
+    photos = [np.roll(random_photo(64 + 8 * (i % 3), 96), i) for i in range(12)]
+    expected = [forward(model, photo).image[0] for photo in photos]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda photo: streamed(network, photo)[0], photos))
+    for a, b in zip(found, expected, strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["lite", "released"])
+def test_memory_does_not_grow_with_the_height(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "ENOUGH", 1)  # bands of narrow maps are as high as those of wide ones
+    network, held = StreamedNetwork(random_network(PRESETS[name])), []
+    for height in (1600, 4800):
+        streamed(network, random_photo(height, 64))
+        (wiring,) = network._spare
+        held.append(wiring.bytes)
+    assert held[0] == held[1]

@@ -1,0 +1,132 @@
+"""Convolutions and blur by atoms give what PyTorch's own operators give, compiled or not."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from kernels import without_kernels
+from torch import Tensor
+
+from nrknet.atoms import ATOM_BANKS, AtomBank
+from nrknet.config import PRESETS, NRKNetConfig
+from nrknet.fast import operations
+from nrknet.fast.prepared import _as_convolution
+from nrknet.neumann import BlurOperator, LearnedFusion
+
+
+@pytest.fixture(params=["compiled", "torch"], autouse=True)
+def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.param == "torch":
+        with without_kernels():
+            yield
+    elif operations.library() is None:
+        pytest.skip("no C++ compiler here")
+    else:
+        yield
+
+
+@pytest.fixture(params=[1, 2, 3], ids="{} threads".format)
+def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+def as_map(x: Tensor, channels: int, slack: int = 7) -> Tensor:
+    """(C,h,w) -> (h + slack, w + slack, channels), zeros around."""
+    return F.pad(x.permute(1, 2, 0), (0, channels - len(x), 0, slack, 0, slack)).contiguous()
+
+
+def filled(count: int) -> int:
+    return -(-count // 16) * 16
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (4, 4), (13, 37), (30, 61)], ids=str)
+@pytest.mark.parametrize(("inputs", "outputs"), [(16, 16), (13, 48), (96, 10), (40, 64)])
+@pytest.mark.parametrize(("taps", "stride"), [(1, 1), (3, 1), (3, 2), (5, 1)])
+def test_a_convolution(size: tuple[int, int], inputs: int, outputs: int, taps: int, stride: int) -> None:
+    torch.manual_seed(0)
+    weight, bias = torch.randn(outputs, inputs, taps, taps), torch.randn(outputs)
+    high, wide = ((n - 1) * stride + taps for n in size)
+    x, residual = torch.randn(inputs, high, wide), torch.randn(outputs, *size)
+    for relu in (False, True):
+        y = F.conv2d(x.double()[None], weight.double(), bias.double(), stride)[0].float()
+        expected = (y.relu() if relu else y) + residual
+        layer = operations.convolution(weight, bias, stride=stride, relu=relu)
+        out = torch.full((*size, filled(outputs)), torch.nan)
+        layer(as_map(x, filled(inputs)), out, as_map(residual, filled(outputs), slack=0))
+        assert torch.allclose(out[..., :outputs].permute(2, 0, 1), expected, atol=2e-5 * float(y.abs().max()))
+        assert (out[..., outputs:] == 0).all()  # what the next layer's zero weights are multiplied with
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (11, 26)], ids=str)
+@pytest.mark.parametrize(("inputs", "outputs"), [(16, 16), (48, 24), (96, 48)])
+@pytest.mark.parametrize("with_residual", [False, True])
+def test_a_transposed_convolution(size: tuple[int, int], inputs: int, outputs: int, with_residual: bool) -> None:
+    torch.manual_seed(0)
+    weight, x = torch.randn(inputs, outputs, 4, 4), torch.randn(inputs, *size)
+    expected = F.conv_transpose2d(x.double()[None], weight.double(), stride=2, padding=1)[0].relu().float()
+    layer = operations.convolution(_as_convolution(weight), relu=True, enlarge=True)
+    out = torch.full((2 * size[0], 2 * size[1], filled(outputs)), torch.nan)
+    residual = torch.randn(outputs, *out.shape[:2]) if with_residual else None
+    window = as_map(F.pad(x, (1, 1, 1, 1)), filled(inputs))
+    layer(window, out, None if residual is None else as_map(residual, filled(outputs), slack=0))
+    expected = expected if residual is None else expected + residual
+    assert torch.allclose(out[..., :outputs].permute(2, 0, 1), expected, atol=2e-5 * float(expected.abs().max()))
+
+
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    torch.manual_seed(0)
+    weight, x = torch.randn(48, 32, 3, 3), as_map(torch.randn(32, 42, 102), 32)
+    layer, results, before = operations.convolution(weight), [], torch.get_num_threads()
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        out = torch.empty(40, 100, 48)
+        layer(x, out)
+        results.append(out)
+    torch.set_num_threads(before)
+    assert torch.allclose(results[0], results[1], atol=1e-4) and torch.allclose(results[0], results[2], atol=1e-4)
+
+
+def _in_bands(bank: AtomBank, fusion: LearnedFusion | None, x: Tensor, coefficients: Tensor, cuts: list[int]) -> Tensor:
+    """t - D t, a band of rows at a time, with no more rows than the blur says it reads."""
+    reach, height = bank.support // 2, x.shape[1]
+    layer, out = operations.blur(bank, fusion), torch.full_like(x, torch.nan)
+    for first, last in zip([0, *cuts], [*cuts, height], strict=True):
+        window = x[:, max(0, first - reach) : min(height, last + reach)]
+        layer(window, coefficients[:, first:last], out[:, first:last], first=first, last=last, height=height)
+    return out
+
+
+@pytest.mark.parametrize("name", ["paper", "released", "lite"])
+@pytest.mark.parametrize(("size", "cuts"), [((32, 16), []), ((90, 333), [7, 30, 31, 60]), ((45, 500), [40])], ids=str)
+@torch.no_grad()
+def test_a_blur_by_recursive_atoms(name: str, size: tuple[int, int], cuts: list[int], threads: None) -> None:
+    torch.manual_seed(0)
+    config: NRKNetConfig = PRESETS[name]
+    bank: Any = ATOM_BANKS[config.atoms](config)
+    bank.logits.normal_()
+    fusion = LearnedFusion(config.num_coefficients) if config.fusion == "learned" else None
+    x, coefficients = torch.randn(3, *size), torch.randn(config.num_coefficients, *size)
+    expected = x - BlurOperator(bank, coefficients[None], fusion)(x[None])[0]
+    found = _in_bands(bank, fusion, x, coefficients, cuts)
+    assert torch.allclose(found, expected, atol=1e-5 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("name", sorted(ATOM_BANKS))
+@torch.no_grad()
+def test_a_blur_by_any_atoms(name: str) -> None:
+    torch.manual_seed(0)
+    config = NRKNetConfig(num_atoms=4, atoms=name)  # type: ignore[arg-type]
+    bank = ATOM_BANKS[name](config)
+    x, coefficients = torch.randn(3, 40, 50), torch.randn(config.num_coefficients, 40, 50)
+    expected = x - BlurOperator(bank, coefficients[None], None)(x[None])[0]
+    assert torch.allclose(_in_bands(bank, None, x, coefficients, [13, 27]), expected, atol=1e-4)
+
+
+def test_the_compiled_ones_are_what_is_used_where_there_are_any() -> None:
+    layer = operations.convolution(torch.zeros(16, 16, 3, 3))
+    assert isinstance(layer, operations.CompiledConvolution) == (operations.library() is not None)
