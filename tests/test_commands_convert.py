@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from released_reference import fill_weights
 
+from benchmarks.released_reference import fill_weights
 from nrknet import cli
 from nrknet.weights import load_model
 

@@ -15,10 +15,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from networks import noise, one_line, random_network
-from released_reference import fill_weights, parameter_shapes, released_output
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from benchmarks.released_reference import fill_weights, parameter_shapes, released_output
 from nrknet import weights as weights_module
 from nrknet.config import PRESETS, NRKNetConfig
 from nrknet.model import NRKNet

@@ -1,7 +1,8 @@
 """The authors' released network, written a second time as plain functions under their parameter names.
 
-An independent reading of what it computes in evaluation mode (BGR input, sides that divide by 16), for comparison
-with `load_released`, and the rule that fills its weights for the conformance vectors.
+An independent reading of what it computes in evaluation mode (BGR input, sides that divide by 16), operation by
+operation as the authors run it, 66-channel stacks and all. The tests compare `load_released` with it, and
+benchmarks/speed.py its time with ours. Beside it the rule that fills its weights for the conformance vectors.
 """
 
 import numpy as np
@@ -109,8 +110,8 @@ def _coefficients(w: Weights, features: Tensor, state: tuple[Tensor, Tensor] | N
     c = torch.sigmoid(keep_old) * c + torch.sigmoid(keep_new) * torch.tanh(new)
     h = torch.sigmoid(show) * torch.tanh(c)
     large = h.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    norm = {part: w[f"APU.conv.main.1.{part}"] for part in ("running_mean", "running_var", "weight", "bias")}
-    attention = F.batch_norm(_same(features, w["APU.conv.main.0.weight"]), **norm).relu()
+    mean, var, weight, bias = (w[f"APU.conv.main.1.{p}"] for p in ("running_mean", "running_var", "weight", "bias"))
+    attention = F.batch_norm(_same(features, w["APU.conv.main.0.weight"]), mean, var, weight, bias).relu()
     return large * attention + large, h, c
 
 
