@@ -48,7 +48,8 @@ _I, _F, _P = ctypes.c_int32, ctypes.c_float, ctypes.c_void_p
 Source = _structure("Source", (Image, "image"), (_I, "first rows columns channels"))
 Part = _structure("Part", (Source, "source"), (_I, "mode reserved"))
 Layer = _structure(
-    "Layer", (_P, "weights bias"), (Image, "input output residual"), (_I, "rows columns inputs outputs relu taps")
+    "Layer", (_P, "weights bias"), (Image, "input output residual"),
+    (_I, "rows columns inputs outputs relu points taps"),
 )
 Window = _structure("Window", (_I, "height width stride"))
 Blur = _structure(

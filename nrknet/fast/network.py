@@ -17,8 +17,12 @@ from nrknet.layers import EVIDENCE_BANDS, ConvLSTM, GatedHead, ImageHead, Radius
 from nrknet.model import NRKNet
 from nrknet.neumann import BlurOperator
 
-BAND_NUMBERS = 2700000
-"""The widest maps have about so many numbers in a band, which has 16 to 64 rows of the photo."""
+BAND_NUMBERS = 4_000_000
+"""The widest maps have about so many numbers in a band at most."""
+BANDS = 24, 48, 96
+"""Rows of the photo in a band: with these, those of half its size and so on are multiples of TILE too."""
+TILE = 6
+"""Rows that a convolution makes at once."""
 
 
 ALIGNMENT = 16
@@ -97,7 +101,7 @@ class _Wiring:
         self.radius = radius
         self.height, self.width = self._padded(size)
         per_row = self.width * self.config.widths[0] // self.config.stem**2
-        self.rows_at_once = min(64, max(16, BAND_NUMBERS // per_row // 16 * 16))
+        self.rows_at_once = max((n for n in BANDS if n * per_row <= BAND_NUMBERS), default=BANDS[0])
         # one for the coarser scales, which run far ahead, so that what they have passed need not wait for the finest
         self._photos = [steps.Photo(self._planar(3, 1), self._band(1), self.config.channel_order) for _ in range(2)]
         self._scales: list[_Scale] = []
@@ -203,7 +207,7 @@ class _Wiring:
         return self.height // step, self.width // step
 
     def _band(self, scale: int, shrunk: int = 1) -> int:
-        return self.rows_at_once // (2 ** (scale - 1) * shrunk)
+        return max(TILE, self.rows_at_once // (2 ** (scale - 1) * shrunk) // TILE * TILE)
 
     def _planar(self, channels: int, scale: int, shrunk: int = 1) -> Rows:
         return Rows(self._size(scale, shrunk), channels, planar=True)

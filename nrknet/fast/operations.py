@@ -10,6 +10,7 @@ from nrknet.atoms import AtomBank, RecursiveAtoms
 from nrknet.fast import bindings
 from nrknet.fast.bindings import call, image, planes, pointer
 from nrknet.fast.compiler import library
+from nrknet.fast.memory import zeros
 from nrknet.fast.rows import CHANNELS
 from nrknet.neumann import BlurOperator, LearnedFusion
 
@@ -113,13 +114,16 @@ class TorchBlur:
         torch.sub(x[:, inside], operator(x[None])[0, :, inside], out=out)
 
 
-_POINTS = ((0, 1 / 4), (1, -1 / 6), (-1, -1 / 6), (2, 1 / 24), (-2, 1 / 24))
-"""Where Winograd's algorithm evaluates polynomials, and a factor for each; the sixth point is infinity."""
+_POINTS = {
+    6: ((0, 1 / 4), (1, -1 / 6), (-1, -1 / 6), (2, 1 / 24), (-2, 1 / 24)),
+    8: ((0, 1), (1, -2 / 9), (-1, -2 / 9), (2, 1 / 90), (-2, 1 / 90), (1 / 2, 32 / 45), (-1 / 2, 32 / 45)),
+}
+"""Where Winograd's algorithm evaluates polynomials, and a factor for each; the last point is infinity."""
 
 
-def winograd_transform(taps: int) -> Tensor:
-    """(6, taps) the transform of a filter to six points, in float64."""
-    rows = [[factor * point**i for i in range(taps)] for point, factor in _POINTS]
+def winograd_transform(taps: int, points: int) -> Tensor:
+    """(points, taps) the transform of a filter, in float64."""
+    rows = [[factor * point**i for i in range(taps)] for point, factor in _POINTS[points]]
     return torch.tensor([*rows, [0] * (taps - 1) + [1]], dtype=torch.float64)
 
 
@@ -133,7 +137,7 @@ class CompiledConvolution:
         self._outputs, self._inputs, high, wide = weight.shape
         self._window = bindings.Window(high, wide, stride)
         self._relu, self._enlarge = relu, enlarge
-        self._taps = 0
+        self._taps = self._points = 0
         if enlarge:  # the 2x2 taps of each sub-pixel
             phases = weight.unflatten(0, (2, 2, -1))
             parts = [phases[y, x, :, :, y : y + 2, x : x + 2] for y in range(2) for x in range(2)]
@@ -141,20 +145,22 @@ class CompiledConvolution:
         elif high == wide and high in (3, 5) and stride == 1:
             self._taps = high
         if self._taps:
-            g = winograd_transform(self._taps)
+            self._points = 6 if enlarge else 8
+            g = winograd_transform(self._taps, self._points)
             matrices = torch.einsum("ai,kcij,bj->abck", g, weight.double(), g).float().flatten(0, 1)
         else:
             matrices = weight.permute(2, 3, 1, 0).reshape(1, -1, self._outputs)
         panel = kernels.nrknet_panel()
         parts = [matrices[..., k : k + panel].flatten(1) for k in range(0, self._outputs, panel)]
-        self._weights = torch.cat(parts, dim=1).contiguous()
+        packed = torch.cat(parts, dim=1)
+        self._weights = torch.from_numpy(zeros(packed.numel())).view(packed.shape).copy_(packed)
 
     def __call__(self, window: Tensor, out: Tensor, residual: Tensor | None = None) -> None:
         assert window.shape[2] == self._inputs and out.shape[2] == self._outputs // (4 if self._enlarge else 1)
         rows, columns = (n // 2 for n in out.shape[:2]) if self._enlarge else out.shape[:2]
         layer = bindings.Layer(
             pointer(self._weights), pointer(self._bias), image(window), image(out), image(residual),
-            rows, columns, self._inputs, self._outputs, self._relu, self._taps,
+            rows, columns, self._inputs, self._outputs, self._relu, self._points, self._taps,
         )  # fmt: skip
         if self._taps:
             call("winograd", layer)

@@ -22,6 +22,9 @@
 #if !defined(_WIN32)
 #include <pthread.h>
 #endif
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #if defined(__AVX512F__)
 constexpr int LANES = 16, BLOCK = 14;  // 28 accumulators, 2 weights and 1 broadcast in 32 registers
@@ -31,7 +34,6 @@ constexpr int LANES = 8, BLOCK = 6;
 constexpr int LANES = 4, BLOCK = 8;
 #endif
 constexpr int PANEL = 2 * LANES;  // output channels of one pass over the weights
-constexpr int TILES = 4 * BLOCK * (LANES == 8 ? 2 : 1);  // tiles that are transformed together
 
 typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4)));
 
@@ -134,17 +136,20 @@ inline Pool& pool() {
   return *the_pool();
 }
 
-// Memory that a thread keeps from call to call.
+// Memory that a thread keeps from call to call, on Linux in huge pages: kernels go through it in many strides.
 inline float* scratch(std::size_t floats) {
   struct Free {
     void operator()(float* p) const { std::free(p); }
   };
+  constexpr std::size_t PAGE = 2 << 20;
   thread_local std::unique_ptr<float, Free> memory;
   thread_local std::size_t size = 0;
-  if (size < floats) {
-    size = (floats + 15) / 16 * 16;
-    memory.reset(static_cast<float*>(std::aligned_alloc(64, 4 * size)));
+  if (size < 4 * floats) {
+    size = (4 * floats + PAGE - 1) / PAGE * PAGE;
+    memory.reset(static_cast<float*>(std::aligned_alloc(PAGE, size)));
+#if defined(__linux__)
+    madvise(memory.get(), size, MADV_HUGEPAGE);
+#endif
   }
   return memory.get();
 }
-

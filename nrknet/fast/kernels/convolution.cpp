@@ -1,8 +1,8 @@
 // Convolutions with what follows them: bias, ReLU, a sum. Channel counts are multiples of 16.
 //
-// Those at stride 1 use Winograd's algorithm (Lavin and Gray, CVPR 2016) on tiles of 6x6 inputs: F(4x4, 3x3), and with
-// the same six points F(2x2, 5x5) and F(5x5, 2x2), which does transposed convolutions, four 2x2 ones. 36 products give
-// 16, 4 and 25 outputs instead of 9, 25 and 4 products one. Blocks of tiles stay in the second-level cache all the way.
+// Those at stride 1 use Winograd's algorithm (Lavin and Gray, CVPR 2016): 3x3 ones F(6x6, 3x3) and 5x5 ones F(4x4, 5x5)
+// on tiles of 8x8 inputs, transposed ones as four 2x2 ones F(5x5, 2x2) on tiles of 6x6. So 64 products give 36 or 16
+// outputs, and 36 give 25, instead of 9, 25 and 4 products one.
 
 #include "common.h"
 
@@ -33,6 +33,23 @@ static void product(const float* a, std::ptrdiff_t stride, const float* w, int d
     for (int v = 0; v < VECS; ++v) store(out + r * out_stride + v * LANES, acc[r][v]);
 }
 
+using Product = void (*)(const float*, std::ptrdiff_t, const float*, int, float*, std::ptrdiff_t);
+
+// The product of an even number of rows, and a choice of panels of one or two vectors.
+template <int VECS>
+static Product product_of(int rows) {
+  static constexpr Product all[] = {
+      product<2, VECS>, product<4, VECS>, product<6, VECS>,
+#if defined(__AVX512F__) || !defined(__AVX2__)
+      product<8, VECS>,
+#endif
+#if defined(__AVX512F__)
+      product<10, VECS>, product<12, VECS>, product<14, VECS>,
+#endif
+  };
+  return all[rows / 2 - 1];
+}
+
 // --------------------------------------------------------------------------------------------------------- Winograd
 
 struct Layer {
@@ -43,76 +60,104 @@ struct Layer {
   std::int32_t rows, columns;  // of the output (before `enlarge`)
   std::int32_t inputs, outputs;
   std::int32_t relu;
+  std::int32_t points;  // 6 or 8
   std::int32_t taps;  // of Winograd's algorithm; with 2, outputs are 2x2 sub-pixels of outputs/4 channels
 };
 
-static inline void forward_transform(const Vec d[6], Vec r[6]) {
-  const Vec even = d[4] - 4.0f * d[2], odd = d[3] - 4.0f * d[1];
-  const Vec even2 = d[4] - d[2], odd2 = 2.0f * (d[3] - d[1]);
-  r[0] = 4.0f * d[0] - 5.0f * d[2] + d[4];
-  r[1] = even + odd;
-  r[2] = even - odd;
-  r[3] = even2 + odd2;
-  r[4] = even2 - odd2;
-  r[5] = 4.0f * d[1] - 5.0f * d[3] + d[5];
+template <int POINTS>
+static inline void forward_transform(const Vec d[POINTS], Vec r[POINTS]) {
+  if constexpr (POINTS == 6) {
+    const Vec even = d[4] - 4.0f * d[2], odd = d[3] - 4.0f * d[1];
+    const Vec even2 = d[4] - d[2], odd2 = 2.0f * (d[3] - d[1]);
+    r[0] = 4.0f * d[0] - 5.0f * d[2] + d[4];
+    r[1] = even + odd;
+    r[2] = even - odd;
+    r[3] = even2 + odd2;
+    r[4] = even2 - odd2;
+    r[5] = 4.0f * d[1] - 5.0f * d[3] + d[5];
+  } else {
+    const Vec even = d[2] + d[6] - 4.25f * d[4], odd = d[1] + d[5] - 4.25f * d[3];
+    const Vec even2 = 0.25f * d[2] - 1.25f * d[4] + d[6], odd2 = 0.5f * d[1] - 2.5f * d[3] + 2.0f * d[5];
+    const Vec even_half = 4.0f * d[2] - 5.0f * d[4] + d[6], odd_half = 2.0f * d[1] - 2.5f * d[3] + 0.5f * d[5];
+    r[0] = d[0] - d[6] + 5.25f * (d[4] - d[2]);
+    r[1] = even + odd;
+    r[2] = even - odd;
+    r[3] = even2 + odd2;
+    r[4] = even2 - odd2;
+    r[5] = even_half + odd_half;
+    r[6] = even_half - odd_half;
+    r[7] = d[7] - d[1] + 5.25f * (d[3] - d[5]);
+  }
 }
 
 // y_i = sum over the points p of p^i m_p, and what is at infinity for the last.
-template <int SIDE>
-static inline void inverse_transform(const Vec m[6], Vec y[SIDE]) {
+template <int POINTS, int SIDE>
+static inline void inverse_transform(const Vec m[POINTS], Vec y[SIDE]) {
   const Vec sum = m[1] + m[2], difference = m[1] - m[2], sum2 = m[3] + m[4], difference2 = m[3] - m[4];
-  y[0] = m[0] + sum + sum2;
-  y[1] = difference + 2.0f * difference2;
-  if constexpr (SIDE > 2) {
-    y[2] = sum + 4.0f * sum2;
-    y[3] = difference + 8.0f * difference2;
+  const Vec none = {};
+  const Vec sum_half = POINTS == 8 ? m[5] + m[6] : none, difference_half = POINTS == 8 ? m[5] - m[6] : none;
+  float up = 1, down = 1;
+  for (int i = 0; i < SIDE; ++i, up *= 2, down *= 0.5f) {
+    y[i] = i % 2 ? difference + up * difference2 : sum + up * sum2;
+    if (POINTS == 8) y[i] += down * (i % 2 ? difference_half : sum_half);
   }
-  if constexpr (SIDE > 4) y[4] = sum + 16.0f * sum2;
-  y[SIDE - 1] += m[5];
+  y[0] += m[0];
+  y[SIDE - 1] += m[POINTS - 1];
 }
 
 // Tiles that cover the output one way; sub-pixels of the second row belong to the input row before (see below).
-static int tiles_along(int size, int taps) { return (size + (taps == 2) + 6 - taps) / (7 - taps); }
+// Tiles that are transformed together: few, so that they stay in the cache, or where the weights do not stay there
+// either, many, so that these pass through it less often.
+static int tiles_together(const Layer& layer) {
+  const bool large = layer.inputs * layer.outputs > 128 * 128;
+  return (large ? 8 : layer.points == 8 ? 1 : 4) * BLOCK * (LANES == 8 ? 2 : 1);
+}
 
-template <int TAPS>
-static void winograd_tiles(const Layer& layer, int first, int count) {
-  constexpr int SIDE = 7 - TAPS;
+static int tiles_along(int size, int taps, int points) {
+  const int side = points + 1 - taps;
+  return (size + (taps == 2) + side - 1) / side;
+}
+
+template <int TAPS, int POINTS>
+static void winograd_tiles(const Layer& layer, int first, int count, int most) {
+  constexpr int SIDE = POINTS + 1 - TAPS;
   constexpr bool ENLARGED = TAPS == 2;
-  const int across = tiles_along(layer.columns, TAPS), depth = layer.inputs, width = layer.outputs;
+  const int across = tiles_along(layer.columns, TAPS, POINTS), depth = layer.inputs, width = layer.outputs;
   // 16 more than needed, so that the 36 streams do not fall on the same lines of the first-level cache
-  const std::ptrdiff_t step_in = static_cast<std::ptrdiff_t>(TILES) * depth + 16;
-  const std::ptrdiff_t step_out = static_cast<std::ptrdiff_t>(TILES) * width + 16;
-  float* spectrum = scratch(36 * (step_in + step_out));
-  float* products = spectrum + 36 * step_in;
+  const std::ptrdiff_t step_in = static_cast<std::ptrdiff_t>(most) * depth + 16;
+  const std::ptrdiff_t step_out = static_cast<std::ptrdiff_t>(most) * width + 16;
+  float* spectrum = scratch(POINTS * POINTS * (step_in + step_out));
+  float* products = spectrum + POINTS * POINTS * step_in;
 
   for (int t = 0; t < count; ++t) {
     const int y = (first + t) / across * SIDE, x = (first + t) % across * SIDE;
     const float* corner = layer.input.data + y * layer.input.row + x * layer.input.pixel;
     for (int c = 0; c < depth; c += LANES) {
-      Vec half[6][6], d[6], r[6];
-      for (int j = 0; j < 6; ++j) {
-        for (int i = 0; i < 6; ++i) d[i] = load(corner + i * layer.input.row + j * layer.input.pixel + c);
-        forward_transform(d, r);
-        for (int i = 0; i < 6; ++i) half[i][j] = r[i];
+      Vec half[POINTS][POINTS], d[POINTS], r[POINTS];
+      for (int j = 0; j < POINTS; ++j) {
+        for (int i = 0; i < POINTS; ++i) d[i] = load(corner + i * layer.input.row + j * layer.input.pixel + c);
+        forward_transform<POINTS>(d, r);
+        for (int i = 0; i < POINTS; ++i) half[i][j] = r[i];
       }
       float* to = spectrum + static_cast<std::ptrdiff_t>(t) * depth + c;
-      for (int i = 0; i < 6; ++i) {
-        forward_transform(half[i], r);
-        for (int j = 0; j < 6; ++j) store(to + (6 * i + j) * step_in, r[j]);
+      for (int i = 0; i < POINTS; ++i) {
+        forward_transform<POINTS>(half[i], r);
+        for (int j = 0; j < POINTS; ++j) store(to + (POINTS * i + j) * step_in, r[j]);
       }
     }
   }
 
-  const int blocks = (count + BLOCK - 1) / BLOCK;  // the last reads and writes whole blocks; TILES holds them
-  for (int f = 0; f < 36; ++f) {
+  // blocks of an even number of tiles, about as many in each; the last may read and write one that nobody needs
+  const int blocks = (count + BLOCK - 1) / BLOCK, block = ((count + blocks - 1) / blocks + 1) / 2 * 2;
+  const Product wide = product_of<2>(block), narrow = product_of<1>(block);
+  for (int f = 0; f < POINTS * POINTS; ++f) {
     const float* weights = layer.weights + static_cast<std::ptrdiff_t>(f) * depth * width;
     for (int k = 0; k < width; k += PANEL) {
       const float* panel = weights + static_cast<std::ptrdiff_t>(k) * depth;
       for (int b = 0; b < blocks; ++b) {
-        const float* a = spectrum + f * step_in + static_cast<std::ptrdiff_t>(b) * BLOCK * depth;
-        float* out = products + f * step_out + static_cast<std::ptrdiff_t>(b) * BLOCK * width + k;
-        if (width - k >= PANEL) product<BLOCK, 2>(a, depth, panel, depth, out, width);
-        else product<BLOCK, 1>(a, depth, panel, depth, out, width);
+        const float* a = spectrum + f * step_in + static_cast<std::ptrdiff_t>(b) * block * depth;
+        float* out = products + f * step_out + static_cast<std::ptrdiff_t>(b) * block * width + k;
+        (width - k >= PANEL ? wide : narrow)(a, depth, panel, depth, out, width);
       }
     }
   }
@@ -121,11 +166,11 @@ static void winograd_tiles(const Layer& layer, int first, int count) {
   for (int t = 0; t < count; ++t) {
     const int top = (first + t) / across * SIDE, left = (first + t) % across * SIDE;
     for (int k = 0; k < width; k += LANES) {
-      Vec half[SIDE][6], m[6], out[SIDE];
+      Vec half[SIDE][POINTS], m[POINTS], out[SIDE];
       const float* from = products + static_cast<std::ptrdiff_t>(t) * width + k;
-      for (int j = 0; j < 6; ++j) {
-        for (int i = 0; i < 6; ++i) m[i] = load(from + (6 * i + j) * step_out);
-        inverse_transform<SIDE>(m, out);
+      for (int j = 0; j < POINTS; ++j) {
+        for (int i = 0; i < POINTS; ++i) m[i] = load(from + (POINTS * i + j) * step_out);
+        inverse_transform<POINTS, SIDE>(m, out);
         for (int i = 0; i < SIDE; ++i) half[i][j] = out[i];
       }
       const Vec bias = layer.bias ? load(layer.bias + k) : Vec{};
@@ -134,7 +179,7 @@ static void winograd_tiles(const Layer& layer, int first, int count) {
       for (int i = 0; i < SIDE; ++i) {
         const int y = top + i - down;
         if (y < 0 || y >= layer.rows) continue;
-        inverse_transform<SIDE>(half[i], out);
+        inverse_transform<POINTS, SIDE>(half[i], out);
         for (int j = 0; j < SIDE; ++j) {
           const int x = left + j - aside;
           if (x < 0 || x >= layer.columns) continue;
@@ -189,13 +234,15 @@ std::int32_t nrknet_lanes() { return LANES; }
 
 // weights: 36 x panels x inputs x PANEL (the last panel LANES where the outputs end there)
 void nrknet_winograd(const Layer* layer, std::int32_t threads) {
-  const auto work = layer->taps == 2 ? winograd_tiles<2> : layer->taps == 3 ? winograd_tiles<3> : winograd_tiles<5>;
-  const int tiles = tiles_along(layer->columns, layer->taps) * tiles_along(layer->rows, layer->taps);
-  const int rounds = (tiles + TILES * threads - 1) / (TILES * threads);  // as many for every thread
-  const int share = (tiles + rounds * threads - 1) / (rounds * threads);
-  const int piece = (share + BLOCK - 1) / BLOCK * BLOCK;
+  const int taps = layer->taps, points = layer->points;
+  const auto work = points == 8 ? (taps == 3 ? winograd_tiles<3, 8> : winograd_tiles<5, 8>)
+                    : taps == 2 ? winograd_tiles<2, 6> : taps == 3 ? winograd_tiles<3, 6> : winograd_tiles<5, 6>;
+  const int tiles = tiles_along(layer->columns, taps, points) * tiles_along(layer->rows, taps, points);
+  const int most = tiles_together(*layer);
+  const int rounds = (tiles + most * threads - 1) / (most * threads);  // as many for every thread
+  const int piece = (tiles + rounds * threads - 1) / (rounds * threads);
   pool().run((tiles + piece - 1) / piece, threads,
-             [&](int i) { work(*layer, i * piece, std::min(piece, tiles - i * piece)); });
+             [&](int i) { work(*layer, i * piece, std::min(piece, tiles - i * piece), most); });
 }
 
 // weights: panels x window x inputs x PANEL
