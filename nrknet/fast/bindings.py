@@ -55,6 +55,7 @@ Window = _structure("Window", (_I, "height width stride"))
 Blur = _structure(
     "Blur", (_P, "taps mix bias"), (Image, "input coefficients output"), (_I, "atoms first last height width subtract")
 )
+Sum = _structure("Sum", (Image, "one other output"), (_I, "planes rows columns"))
 Join = _structure("Join", (Image, "output"), (_I, "start stop columns count"), (Part * 2, "parts"))
 State = _structure("State", (Source, "gates previous"), (Image, "output"), (_I, "start stop columns hidden"))
 Gate = _structure("Gate", (Source, "attention hidden"), (Image, "output"), (_I, "start stop columns count pool"))

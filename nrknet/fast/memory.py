@@ -1,9 +1,14 @@
-"""Large pieces of memory that are cheap to take."""
+"""Large pieces of memory: taken, copied, added."""
 
 import mmap
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
+
+from nrknet.fast import bindings
+from nrknet.fast.bindings import Image, call, planes
+from nrknet.fast.compiler import library
 
 
 def zeros(count: int) -> NDArray[np.float32]:
@@ -16,3 +21,28 @@ def zeros(count: int) -> NDArray[np.float32]:
     except OSError:  # a kernel without them
         pass
     return np.frombuffer(memory, np.float32)
+
+
+def copy(source: Tensor, out: Tensor) -> None:
+    """Copy numbers; `out` may be memory that `source` lies in too.
+
+    By NumPy: PyTorch would wake its threads for it, and these keep a core busy for a while after that, which the
+    kernels' own threads then lack.
+    """
+    np.copyto(out.numpy(), source.numpy())
+
+
+def add(one: Tensor, other: Tensor, out: Tensor, *, planar: bool) -> None:
+    """out = one + other, rows of maps; `out` may be one of them."""
+    if not library():
+        np.add(one.numpy(), other.numpy(), out=out.numpy())
+    elif planar:
+        call("sum", bindings.Sum(planes(one), planes(other), planes(out), *out.shape))
+    else:
+        call("sum", bindings.Sum(_rows(one), _rows(other), _rows(out), 1, out.shape[0], out.shape[1] * out.shape[2]))
+
+
+def _rows(x: Tensor) -> Image:
+    """A map (rows, columns, channels) as one plane whose columns are all numbers of a row."""
+    assert x.stride(1) == x.shape[2] and x.stride(2) == 1
+    return Image(x.data_ptr(), x.stride(0), 0)

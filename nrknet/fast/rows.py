@@ -7,9 +7,10 @@ once, and there are no seams, for nothing is cut.
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from nrknet.fast.memory import copy
 
 CHANNELS = 16
 """Channels-last maps have multiples of this many channels; what is beyond those that count is zero."""
@@ -103,7 +104,7 @@ class Rows:
         axis = 1 if self.planar else 0
         if end - self._first > self._capacity:
             kept = self._memory.narrow(axis, keep - self._first, self.made - keep)
-            copy(kept, self._memory.narrow(axis, 0, self.made - keep))  # NumPy copies what overlaps as if it did not
+            copy(kept, self._memory.narrow(axis, 0, self.made - keep))
             self._first = keep
         start = self.made - self._first
         if self.planar:
@@ -130,15 +131,6 @@ class Rows:
                 memory[-i - self._first] = memory[i - self._first]
             if last:
                 memory[self.made - 1 + i - self._first] = memory[self.made - 1 - i - self._first]
-
-
-def copy(source: Tensor, target: Tensor) -> None:
-    """Copy numbers, by NumPy.
-
-    PyTorch would wake its threads for it, and these keep a core busy for a while after that, which the kernels' own
-    threads then lack; a copy gains little by two threads.
-    """
-    np.copyto(target.numpy(), source.numpy())
 
 
 class Step:

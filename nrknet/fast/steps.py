@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 from torch import Tensor
 
 from nrknet.analysis import Pixels, disc_radius
@@ -24,8 +23,9 @@ from nrknet.fast.elements import (
     state,
     unshuffle,
 )
+from nrknet.fast.memory import add, copy
 from nrknet.fast.operations import Blur, Convolution
-from nrknet.fast.rows import Rows, Step, copy
+from nrknet.fast.rows import Rows, Step
 from nrknet.layers import EVIDENCE_REACH, RESPONSE_GAIN, GatedHead, RadiusHead, unit_sum, upsample
 
 Reach = Sequence[tuple[int, int]]
@@ -130,8 +130,8 @@ class Add(Step):
         return ((start, stop), (start, stop))
 
     def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
-        one, other = (step.rows.inside(start, stop).numpy() for step in self.inputs)
-        np.add(one, other, out=out.numpy())
+        one, other = (step.rows.inside(start, stop) for step in self.inputs)
+        add(one, other, out, planar=False)
 
 
 class MemoryInput(Step):
@@ -285,7 +285,7 @@ class Series(Step):
         for step, factor, window in zip(self.inputs[1:], self._factors, windows[1:], strict=True):
             held = step.rows.window(*window)
             if factor == 1:
-                np.add(out.numpy(), held.numpy(), out=out.numpy())
+                add(out, held, out, planar=True)
             else:
                 enlarge_add(held, window[0], out, factor=factor, start=start, stop=stop)
 

@@ -9,9 +9,11 @@
 // --------------------------------------------------------------------------------------------------- matrix product
 
 // acc[r][v] += sum_c a[r * stride + c] * w[c * VECS * LANES + v * LANES ...]
-template <int ROWS, int VECS>
-static inline void multiply(Vec (&acc)[ROWS][VECS], const float* a, std::ptrdiff_t stride, const float* w, int depth) {
+template <int ROWS, int VECS, typename Step>
+static inline void multiply(Vec (&acc)[ROWS][VECS], const float* a, std::ptrdiff_t stride, const float* w, int depth,
+                            Step step) {
   for (int c = 0; c < depth; ++c) {
+    step(c);
     Vec b[VECS];
 #pragma GCC unroll 2
     for (int v = 0; v < VECS; ++v) b[v] = load(w + (c * VECS + v) * LANES);
@@ -24,16 +26,25 @@ static inline void multiply(Vec (&acc)[ROWS][VECS], const float* a, std::ptrdiff
   }
 }
 
+// Memory that is wanted soon: every step of a product fetches a part of it.
+struct Ahead {
+  const float* from;
+  std::ptrdiff_t step;  // floats
+};
+
 template <int ROWS, int VECS>
 static void product(const float* a, std::ptrdiff_t stride, const float* w, int depth, float* out,
-                    std::ptrdiff_t out_stride) {
+                    std::ptrdiff_t out_stride, Ahead one, Ahead other) {
   Vec acc[ROWS][VECS] = {};
-  multiply<ROWS, VECS>(acc, a, stride, w, depth);
+  multiply<ROWS, VECS>(acc, a, stride, w, depth, [=](int c) {
+    __builtin_prefetch(one.from + c * one.step, 0, 2);
+    __builtin_prefetch(other.from + c * other.step, 0, 2);
+  });
   for (int r = 0; r < ROWS; ++r)
     for (int v = 0; v < VECS; ++v) store(out + r * out_stride + v * LANES, acc[r][v]);
 }
 
-using Product = void (*)(const float*, std::ptrdiff_t, const float*, int, float*, std::ptrdiff_t);
+using Product = void (*)(const float*, std::ptrdiff_t, const float*, int, float*, std::ptrdiff_t, Ahead, Ahead);
 
 // The product of an even number of rows, and a choice of panels of one or two vectors.
 template <int VECS>
@@ -94,105 +105,143 @@ static inline void forward_transform(const Vec d[POINTS], Vec r[POINTS]) {
 template <int POINTS, int SIDE>
 static inline void inverse_transform(const Vec m[POINTS], Vec y[SIDE]) {
   const Vec sum = m[1] + m[2], difference = m[1] - m[2], sum2 = m[3] + m[4], difference2 = m[3] - m[4];
-  const Vec none = {};
-  const Vec sum_half = POINTS == 8 ? m[5] + m[6] : none, difference_half = POINTS == 8 ? m[5] - m[6] : none;
   float up = 1, down = 1;
+#pragma GCC unroll 6
   for (int i = 0; i < SIDE; ++i, up *= 2, down *= 0.5f) {
     y[i] = i % 2 ? difference + up * difference2 : sum + up * sum2;
-    if (POINTS == 8) y[i] += down * (i % 2 ? difference_half : sum_half);
+    if constexpr (POINTS == 8) y[i] += down * (i % 2 ? m[5] - m[6] : m[5] + m[6]);
   }
   y[0] += m[0];
   y[SIDE - 1] += m[POINTS - 1];
 }
 
-// Tiles that cover the output one way; sub-pixels of the second row belong to the input row before (see below).
-// Tiles that are transformed together: few, so that they stay in the cache, or where the weights do not stay there
-// either, many, so that these pass through it less often.
+// Tiles that are transformed together: few, so that they stay in the cache; for transposed convolutions, which have the
+// largest weights and the fewest tiles, many, so that the weights pass through it less often.
 static int tiles_together(const Layer& layer) {
-  const bool large = layer.inputs * layer.outputs > 128 * 128;
-  return (large ? 8 : layer.points == 8 ? 1 : 4) * BLOCK * (LANES == 8 ? 2 : 1);
+  return (layer.taps == 2 ? 8 : 2) * BLOCK * (LANES == 8 ? 2 : 1);
 }
 
+// Tiles that cover the output one way; sub-pixels of the second row belong to the input row before (see `gather`).
 static int tiles_along(int size, int taps, int points) {
   const int side = points + 1 - taps;
   return (size + (taps == 2) + side - 1) / side;
 }
 
+// `count` tiles from the one numbered `first` on.
 template <int TAPS, int POINTS>
-static void winograd_tiles(const Layer& layer, int first, int count, int most) {
-  constexpr int SIDE = POINTS + 1 - TAPS;
-  constexpr bool ENLARGED = TAPS == 2;
-  const int across = tiles_along(layer.columns, TAPS, POINTS), depth = layer.inputs, width = layer.outputs;
-  // 16 more than needed, so that the 36 streams do not fall on the same lines of the first-level cache
-  const std::ptrdiff_t step_in = static_cast<std::ptrdiff_t>(most) * depth + 16;
-  const std::ptrdiff_t step_out = static_cast<std::ptrdiff_t>(most) * width + 16;
-  float* spectrum = scratch(POINTS * POINTS * (step_in + step_out));
-  float* products = spectrum + POINTS * POINTS * step_in;
+class Tiles {
+  static constexpr int SIDE = POINTS + 1 - TAPS, SPECTRUM = POINTS * POINTS;
+  static constexpr bool ENLARGED = TAPS == 2;
 
-  for (int t = 0; t < count; ++t) {
-    const int y = (first + t) / across * SIDE, x = (first + t) % across * SIDE;
-    const float* corner = layer.input.data + y * layer.input.row + x * layer.input.pixel;
-    for (int c = 0; c < depth; c += LANES) {
-      Vec half[POINTS][POINTS], d[POINTS], r[POINTS];
-      for (int j = 0; j < POINTS; ++j) {
-        for (int i = 0; i < POINTS; ++i) d[i] = load(corner + i * layer.input.row + j * layer.input.pixel + c);
-        forward_transform<POINTS>(d, r);
-        for (int i = 0; i < POINTS; ++i) half[i][j] = r[i];
-      }
-      float* to = spectrum + static_cast<std::ptrdiff_t>(t) * depth + c;
-      for (int i = 0; i < POINTS; ++i) {
-        forward_transform<POINTS>(half[i], r);
-        for (int j = 0; j < POINTS; ++j) store(to + (POINTS * i + j) * step_in, r[j]);
-      }
-    }
+ public:
+  Tiles(const Layer& the_layer, int the_first, int the_count) : layer(the_layer), first(the_first), count(the_count) {
+    across = tiles_along(layer.columns, TAPS, POINTS);
+    // 16 more than needed, so that the streams do not fall on the same lines of the first-level cache
+    const std::ptrdiff_t most = (count + 2 * BLOCK - 1) / BLOCK * BLOCK;
+    step_in = most * layer.inputs + 16;
+    step_out = most * layer.outputs + 16;
+    spectrum = scratch(SPECTRUM * (step_in + step_out));
+    products = spectrum + SPECTRUM * step_in;
   }
 
-  // blocks of an even number of tiles, about as many in each; the last may read and write one that nobody needs
-  const int blocks = (count + BLOCK - 1) / BLOCK, block = ((count + blocks - 1) / blocks + 1) / 2 * 2;
-  const Product wide = product_of<2>(block), narrow = product_of<1>(block);
-  for (int f = 0; f < POINTS * POINTS; ++f) {
-    const float* weights = layer.weights + static_cast<std::ptrdiff_t>(f) * depth * width;
-    for (int k = 0; k < width; k += PANEL) {
-      const float* panel = weights + static_cast<std::ptrdiff_t>(k) * depth;
-      for (int b = 0; b < blocks; ++b) {
-        const float* a = spectrum + f * step_in + static_cast<std::ptrdiff_t>(b) * block * depth;
-        float* out = products + f * step_out + static_cast<std::ptrdiff_t>(b) * block * width + k;
-        (width - k >= PANEL ? wide : narrow)(a, depth, panel, depth, out, width);
-      }
-    }
+  static void work(const Layer& layer, int first, int count) {
+    const Tiles tiles(layer, first, count);
+    tiles.transform();
+    tiles.multiply_points();
+    tiles.gather();
   }
 
-  const int channels = ENLARGED ? width / 4 : width;
-  for (int t = 0; t < count; ++t) {
-    const int top = (first + t) / across * SIDE, left = (first + t) % across * SIDE;
-    for (int k = 0; k < width; k += LANES) {
-      Vec half[SIDE][POINTS], m[POINTS], out[SIDE];
-      const float* from = products + static_cast<std::ptrdiff_t>(t) * width + k;
-      for (int j = 0; j < POINTS; ++j) {
-        for (int i = 0; i < POINTS; ++i) m[i] = load(from + (POINTS * i + j) * step_out);
-        inverse_transform<POINTS, SIDE>(m, out);
-        for (int i = 0; i < SIDE; ++i) half[i][j] = out[i];
-      }
-      const Vec bias = layer.bias ? load(layer.bias + k) : Vec{};
-      // the first sub-pixel is made from the pixel before and its own, the second from its own and the one after
-      const int phase = k / channels, channel = k % channels, down = phase / 2, aside = phase % 2;
-      for (int i = 0; i < SIDE; ++i) {
-        const int y = top + i - down;
-        if (y < 0 || y >= layer.rows) continue;
-        inverse_transform<POINTS, SIDE>(half[i], out);
-        for (int j = 0; j < SIDE; ++j) {
-          const int x = left + j - aside;
-          if (x < 0 || x >= layer.columns) continue;
-          const int row = ENLARGED ? 2 * y + down : y, column = ENLARGED ? 2 * x + aside : x;
-          Vec v = layer.relu ? positive(out[j] + bias) : out[j] + bias;
-          if (layer.residual.data)
-            v += load(layer.residual.data + row * layer.residual.row + column * layer.residual.pixel + channel);
-          store(layer.output.data + row * layer.output.row + column * layer.output.pixel + channel, v);
+ private:
+  // From inputs to points, each a matrix (tiles x inputs).
+  __attribute__((noinline)) void transform() const {
+    for (int t = 0; t < count; ++t) {
+      const int y = (first + t) / across * SIDE, x = (first + t) % across * SIDE;
+      const float* corner = layer.input.data + y * layer.input.row + x * layer.input.pixel;
+      for (int c = 0; c < layer.inputs; c += LANES) {
+        Vec half[POINTS][POINTS], d[POINTS], r[POINTS];
+        for (int j = 0; j < POINTS; ++j) {
+#pragma GCC unroll 8
+          for (int i = 0; i < POINTS; ++i) d[i] = load(corner + i * layer.input.row + j * layer.input.pixel + c);
+          forward_transform<POINTS>(d, r);
+#pragma GCC unroll 8
+          for (int i = 0; i < POINTS; ++i) half[i][j] = r[i];
+        }
+        float* to = spectrum + static_cast<std::ptrdiff_t>(t) * layer.inputs + c;
+        for (int i = 0; i < POINTS; ++i) {
+          forward_transform<POINTS>(half[i], r);
+#pragma GCC unroll 8
+          for (int j = 0; j < POINTS; ++j) store(to + (POINTS * i + j) * step_in, r[j]);
         }
       }
     }
   }
-}
+
+  // Each point's matrix times its weights.
+  __attribute__((noinline)) void multiply_points() const {
+    const int depth = layer.inputs, width = layer.outputs;
+    // blocks of an even number of tiles, about as many in each; the last may read and write one that nobody needs
+    const int blocks = (count + BLOCK - 1) / BLOCK, block = ((count + blocks - 1) / blocks + 1) / 2 * 2;
+    const Product wide = product_of<2>(block), narrow = product_of<1>(block);
+    for (int f = 0; f < SPECTRUM; ++f) {
+      const float* weights = layer.weights + static_cast<std::ptrdiff_t>(f) * depth * width;
+      for (int k = 0; k < width; k += PANEL) {
+        const float* panel = weights + static_cast<std::ptrdiff_t>(k) * depth;
+        const float* next = panel + static_cast<std::ptrdiff_t>(PANEL) * depth;
+        for (int b = 0; b < blocks; ++b) {
+          const float* a = spectrum + f * step_in + static_cast<std::ptrdiff_t>(b) * block * depth;
+          float* out = products + f * step_out + static_cast<std::ptrdiff_t>(b) * block * width + k;
+          const Ahead weight = {next + b * PANEL * depth / blocks, PANEL / blocks};
+          const Ahead tile = k == 0 ? Ahead{a + block * depth, block} : Ahead{a, 0};
+          (width - k >= PANEL ? wide : narrow)(a, depth, panel, depth, out, width, weight, tile);
+        }
+      }
+    }
+  }
+
+  // From points to outputs.
+  __attribute__((noinline)) void gather() const {
+    const int channels = ENLARGED ? layer.outputs / 4 : layer.outputs, apart = ENLARGED ? 2 : 1;
+    for (int t = 0; t < count; ++t) {
+      const int top = (first + t) / across * SIDE, left = (first + t) % across * SIDE;
+      for (int k = 0; k < layer.outputs; k += LANES) {
+        Vec half[SIDE][POINTS], m[POINTS], out[SIDE];
+        const float* from = products + static_cast<std::ptrdiff_t>(t) * layer.outputs + k;
+        for (int j = 0; j < POINTS; ++j) {
+#pragma GCC unroll 8
+          for (int i = 0; i < POINTS; ++i) m[i] = load(from + (POINTS * i + j) * step_out);
+          inverse_transform<POINTS, SIDE>(m, out);
+#pragma GCC unroll 8
+          for (int i = 0; i < SIDE; ++i) half[i][j] = out[i];
+        }
+        const Vec bias = layer.bias ? load(layer.bias + k) : Vec{};
+        // the first sub-pixel is made from the pixel before and its own, the second from its own and the one after
+        const int phase = k / channels, channel = k % channels, down = phase / 2, aside = phase % 2;
+        const int from_x = std::max(0, aside - left), to_x = std::min(SIDE, layer.columns + aside - left);
+        const int column = (left - aside) * apart + aside;
+        for (int i = std::max(0, down - top); i < std::min(SIDE, layer.rows + down - top); ++i) {
+          const int row = (top + i - down) * apart + down;
+          inverse_transform<POINTS, SIDE>(half[i], out);
+          float* to = layer.output.data + row * layer.output.row + column * layer.output.pixel + channel;
+          const float* add =
+              layer.residual.data + row * layer.residual.row + column * layer.residual.pixel + channel;
+#pragma GCC unroll 6
+          for (int j = 0; j < SIDE; ++j) {
+            if (j < from_x || j >= to_x) continue;
+            Vec v = layer.relu ? positive(out[j] + bias) : out[j] + bias;
+            if (layer.residual.data) v += load(add + j * apart * layer.residual.pixel);
+            store(to + j * apart * layer.output.pixel, v);
+          }
+        }
+      }
+    }
+  }
+
+  const Layer layer;
+  const int first, count;
+  int across;
+  std::ptrdiff_t step_in, step_out;
+  float *spectrum, *products;
+};
 
 // ----------------------------------------------------------------------------------------------- direct convolution
 
@@ -207,7 +256,7 @@ static void direct_block(const Layer& layer, const Window& window, const float* 
   for (int i = 0; i < window.height; ++i)
     for (int j = 0; j < window.width; ++j, panel += layer.inputs * VECS * LANES)
       multiply<ROWS, VECS>(acc, corner + i * layer.input.row + j * layer.input.pixel,
-                           window.stride * layer.input.pixel, panel, layer.inputs);
+                           window.stride * layer.input.pixel, panel, layer.inputs, [](int) {});
   for (int r = 0; r < ROWS; ++r)
     for (int v = 0; v < VECS; ++v) {
       const int channel = k + v * LANES;
@@ -235,14 +284,14 @@ std::int32_t nrknet_lanes() { return LANES; }
 // weights: 36 x panels x inputs x PANEL (the last panel LANES where the outputs end there)
 void nrknet_winograd(const Layer* layer, std::int32_t threads) {
   const int taps = layer->taps, points = layer->points;
-  const auto work = points == 8 ? (taps == 3 ? winograd_tiles<3, 8> : winograd_tiles<5, 8>)
-                    : taps == 2 ? winograd_tiles<2, 6> : taps == 3 ? winograd_tiles<3, 6> : winograd_tiles<5, 6>;
+  const auto work = points == 8 ? (taps == 3 ? Tiles<3, 8>::work : Tiles<5, 8>::work)
+                    : taps == 2 ? Tiles<2, 6>::work : taps == 3 ? Tiles<3, 6>::work : Tiles<5, 6>::work;
   const int tiles = tiles_along(layer->columns, taps, points) * tiles_along(layer->rows, taps, points);
   const int most = tiles_together(*layer);
   const int rounds = (tiles + most * threads - 1) / (most * threads);  // as many for every thread
   const int piece = (tiles + rounds * threads - 1) / (rounds * threads);
   pool().run((tiles + piece - 1) / piece, threads,
-             [&](int i) { work(*layer, i * piece, std::min(piece, tiles - i * piece), most); });
+             [&](int i) { work(*layer, i * piece, std::min(piece, tiles - i * piece)); });
 }
 
 // weights: panels x window x inputs x PANEL

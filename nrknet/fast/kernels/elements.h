@@ -52,6 +52,20 @@ static inline Vec exponential(Vec x) {
 static inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exponential(-x)); }
 static inline Vec hyperbolic_tangent(Vec x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; }
 
+// ------------------------------------------------------------------------------------------------------------ sums
+
+struct Sum {  // output = one + other
+  Planes one, other, output;
+  std::int32_t planes, rows, columns;
+};
+
+static void sum_row(const Sum& s, int plane, int y) {
+  const float* one = s.one.data + plane * s.one.plane + y * s.one.row;
+  const float* other = s.other.data + plane * s.other.plane + y * s.other.row;
+  float* to = s.output.data + plane * s.output.plane + y * s.output.row;
+  for (int x = 0; x < s.columns; ++x) to[x] = one[x] + other[x];
+}
+
 // ----------------------------------------------------------------------------------------------- maps into one map
 
 enum Mode : std::int32_t { COPY, AVERAGE, ENLARGE, REPEAT };  // the last three by 2 in both directions
@@ -347,6 +361,10 @@ static void halve_row(const Halve& h, int y) {
 // ------------------------------------------------------------------------------------------------------- interface
 
 extern "C" {
+
+void nrknet_sum(const Sum* s, std::int32_t threads) {
+  pool().run(s->planes * s->rows, threads, [&](int i) { sum_row(*s, i / s->rows, i % s->rows); });
+}
 
 void nrknet_join(const Join* join, std::int32_t threads) {
   pool().run(join->stop - join->start, threads, [&](int i) {
