@@ -24,6 +24,7 @@
 #endif
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 #if defined(__AVX512F__)
@@ -53,7 +54,7 @@ struct Planes {
 
 // ---------------------------------------------------------------------------------------------------------- threads
 
-static inline void pause() {
+static inline void breathe() {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -84,7 +85,7 @@ class Pool {
     }
     wake_.notify_all();
     drain();
-    while (active_ != 0) pause();
+    while (active_ != 0) breathe();
   }
 
  private:
@@ -96,7 +97,7 @@ class Pool {
     workers_.emplace_back([this, index, seen = round_.load()]() mutable {
       for (;;) {
         const auto patience = std::chrono::steady_clock::now() + std::chrono::microseconds(AWAKE);
-        while (round_ == seen && std::chrono::steady_clock::now() < patience) pause();
+        while (round_ == seen && std::chrono::steady_clock::now() < patience) breathe();
         if (round_ == seen) {
           std::unique_lock<std::mutex> lock(mutex_);
           wake_.wait(lock, [&] { return round_ != seen; });
@@ -134,6 +135,18 @@ inline Pool& pool() {
 #endif
   });
   return *the_pool();
+}
+
+// Bytes of a core's second-level cache.
+inline std::int64_t second_level_cache() {
+  static const std::int64_t size = [] {
+    std::int64_t found = 0;
+#if defined(__linux__) && defined(_SC_LEVEL2_CACHE_SIZE)
+    found = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+    return found >= 256 << 10 ? std::min<std::int64_t>(found, 2 << 20) : 512 << 10;
+  }();
+  return size;
 }
 
 // Memory that a thread keeps from call to call, on Linux in huge pages: kernels go through it in many strides.

@@ -75,6 +75,16 @@ struct Layer {
   std::int32_t taps;  // of Winograd's algorithm; with 2, outputs are 2x2 sub-pixels of outputs/4 channels
 };
 
+constexpr int LINE = 16;  // floats in a line of the cache
+
+// Fetch a line of each of SIDE x SIDE pixels of a map into the cache, to be read or (1) written soon.
+template <int SIDE, int WRITTEN>
+static inline void fetch(const Image& image, const float* corner) {
+  for (int i = 0; i < SIDE; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < SIDE; ++j) __builtin_prefetch(corner + i * image.row + j * image.pixel, WRITTEN, 3);
+}
+
 template <int POINTS>
 static inline void forward_transform(const Vec d[POINTS], Vec r[POINTS]) {
   if constexpr (POINTS == 6) {
@@ -115,10 +125,14 @@ static inline void inverse_transform(const Vec m[POINTS], Vec y[SIDE]) {
   y[SIDE - 1] += m[POINTS - 1];
 }
 
-// Tiles that are transformed together: few, so that they stay in the cache; for transposed convolutions, which have the
-// largest weights and the fewest tiles, many, so that the weights pass through it less often.
+// Tiles that are transformed together, in whole blocks: as many as fit into the second-level cache with their products
+// for one panel, and some more where those are few. Where hardly any fit, since there are many channels, the weights
+// count, and pass by the less often the more tiles there are.
 static int tiles_together(const Layer& layer) {
-  return (layer.taps == 2 ? 8 : 2) * BLOCK * (LANES == 8 ? 2 : 1);
+  const auto blocks = [](int tiles) { return (tiles + BLOCK - 1) / BLOCK * BLOCK; };
+  const std::int64_t tile = 4 * layer.points * layer.points * (layer.inputs + PANEL);
+  const int fit = static_cast<int>(second_level_cache() * 3 / 4 / tile);
+  return fit < 2 * BLOCK ? blocks(36) : std::clamp(fit / BLOCK * BLOCK, blocks(24), 8 * BLOCK);
 }
 
 // Tiles that cover the output one way; sub-pixels of the second row belong to the input row before (see `gather`).
@@ -131,6 +145,7 @@ static int tiles_along(int size, int taps, int points) {
 template <int TAPS, int POINTS>
 class Tiles {
   static constexpr int SIDE = POINTS + 1 - TAPS, SPECTRUM = POINTS * POINTS;
+  static constexpr std::ptrdiff_t STEP_OUT = SPECTRUM * PANEL + 16;
   static constexpr bool ENLARGED = TAPS == 2;
 
  public:
@@ -139,16 +154,17 @@ class Tiles {
     // 16 more than needed, so that the streams do not fall on the same lines of the first-level cache
     const std::ptrdiff_t most = (count + 2 * BLOCK - 1) / BLOCK * BLOCK;
     step_in = most * layer.inputs + 16;
-    step_out = most * layer.outputs + 16;
-    spectrum = scratch(SPECTRUM * (step_in + step_out));
+    spectrum = scratch(SPECTRUM * step_in + most * STEP_OUT);
     products = spectrum + SPECTRUM * step_in;
   }
 
   static void work(const Layer& layer, int first, int count) {
     const Tiles tiles(layer, first, count);
     tiles.transform();
-    tiles.multiply_points();
-    tiles.gather();
+    for (int k = 0; k < layer.outputs; k += PANEL) {
+      tiles.multiply_points(k);
+      tiles.gather(k, std::min(k + PANEL, layer.outputs));
+    }
   }
 
  private:
@@ -158,6 +174,8 @@ class Tiles {
       const int y = (first + t) / across * SIDE, x = (first + t) % across * SIDE;
       const float* corner = layer.input.data + y * layer.input.row + x * layer.input.pixel;
       for (int c = 0; c < layer.inputs; c += LANES) {
+        if (c % LINE == 0)  // what comes next
+          fetch<POINTS, 0>(layer.input, c + LINE < layer.inputs ? corner + c + LINE : corner + SIDE * layer.input.pixel);
         Vec half[POINTS][POINTS], d[POINTS], r[POINTS];
         for (int j = 0; j < POINTS; ++j) {
 #pragma GCC unroll 8
@@ -176,42 +194,42 @@ class Tiles {
     }
   }
 
-  // Each point's matrix times its weights.
-  __attribute__((noinline)) void multiply_points() const {
+  // Each point's matrix times its weights for the panel of outputs from k on: all points of a tile beside each other.
+  __attribute__((noinline)) void multiply_points(int k) const {
     const int depth = layer.inputs, width = layer.outputs;
+    const std::ptrdiff_t apart = static_cast<std::ptrdiff_t>(depth) * width;  // from one point's weights to the next's
     // blocks of an even number of tiles, about as many in each; the last may read and write one that nobody needs
     const int blocks = (count + BLOCK - 1) / BLOCK, block = ((count + blocks - 1) / blocks + 1) / 2 * 2;
-    const Product wide = product_of<2>(block), narrow = product_of<1>(block);
-    for (int f = 0; f < SPECTRUM; ++f) {
-      const float* weights = layer.weights + static_cast<std::ptrdiff_t>(f) * depth * width;
-      for (int k = 0; k < width; k += PANEL) {
-        const float* panel = weights + static_cast<std::ptrdiff_t>(k) * depth;
-        const float* next = panel + static_cast<std::ptrdiff_t>(PANEL) * depth;
-        for (int b = 0; b < blocks; ++b) {
-          const float* a = spectrum + f * step_in + static_cast<std::ptrdiff_t>(b) * block * depth;
-          float* out = products + f * step_out + static_cast<std::ptrdiff_t>(b) * block * width + k;
-          const Ahead weight = {next + b * PANEL * depth / blocks, PANEL / blocks};
-          const Ahead tile = k == 0 ? Ahead{a + block * depth, block} : Ahead{a, 0};
-          (width - k >= PANEL ? wide : narrow)(a, depth, panel, depth, out, width, weight, tile);
-        }
+    const Product product = width - k >= PANEL ? product_of<2>(block) : product_of<1>(block);
+    const float* panel = layer.weights + static_cast<std::ptrdiff_t>(k) * depth;
+    for (int f = 0; f < SPECTRUM; ++f, panel += apart) {
+      for (int b = 0; b < blocks; ++b) {
+        const float* a = spectrum + f * step_in + static_cast<std::ptrdiff_t>(b) * block * depth;
+        float* out = products + b * block * STEP_OUT + f * PANEL;
+        const Ahead weight = {panel + apart + b * PANEL * depth / blocks, PANEL / blocks}, tile = {a + block * depth, block};
+        product(a, depth, panel, depth, out, STEP_OUT, weight, tile);
       }
     }
   }
 
-  // From points to outputs.
-  __attribute__((noinline)) void gather() const {
+  // From points to outputs [start, stop).
+  __attribute__((noinline)) void gather(int start, int stop) const {
     const int channels = ENLARGED ? layer.outputs / 4 : layer.outputs, apart = ENLARGED ? 2 : 1;
     for (int t = 0; t < count; ++t) {
       const int top = (first + t) / across * SIDE, left = (first + t) % across * SIDE;
-      for (int k = 0; k < layer.outputs; k += LANES) {
+      for (int k = start; k < stop; k += LANES) {
         Vec half[SIDE][POINTS], m[POINTS], out[SIDE];
-        const float* from = products + static_cast<std::ptrdiff_t>(t) * layer.outputs + k;
+        const float* from = products + t * STEP_OUT + k - start;
         for (int j = 0; j < POINTS; ++j) {
 #pragma GCC unroll 8
-          for (int i = 0; i < POINTS; ++i) m[i] = load(from + (POINTS * i + j) * step_out);
+          for (int i = 0; i < POINTS; ++i) m[i] = load(from + (POINTS * i + j) * PANEL);
           inverse_transform<POINTS, SIDE>(m, out);
 #pragma GCC unroll 8
           for (int i = 0; i < SIDE; ++i) half[i][j] = out[i];
+        }
+        if (k % LINE == 0 && !ENLARGED) {
+          const float* to = layer.output.data + top * layer.output.row + left * layer.output.pixel;
+          fetch<SIDE, 1>(layer.output, k + LINE < stop ? to + k + LINE : to + SIDE * layer.output.pixel + start);
         }
         const Vec bias = layer.bias ? load(layer.bias + k) : Vec{};
         // the first sub-pixel is made from the pixel before and its own, the second from its own and the one after
@@ -239,7 +257,7 @@ class Tiles {
   const Layer layer;
   const int first, count;
   int across;
-  std::ptrdiff_t step_in, step_out;
+  std::ptrdiff_t step_in;
   float *spectrum, *products;
 };
 
@@ -288,8 +306,11 @@ void nrknet_winograd(const Layer* layer, std::int32_t threads) {
                     : taps == 2 ? Tiles<2, 6>::work : taps == 3 ? Tiles<3, 6>::work : Tiles<5, 6>::work;
   const int tiles = tiles_along(layer->columns, taps, points) * tiles_along(layer->rows, taps, points);
   const int most = tiles_together(*layer);
-  const int rounds = (tiles + most * threads - 1) / (most * threads);  // as many for every thread
-  const int piece = (tiles + rounds * threads - 1) / (rounds * threads);
+  // pieces of whole blocks, of a size that leaves no thread waiting for long
+  int piece = most;
+  const auto longest = [&](int size) { return (tiles + size * threads - 1) / (size * threads) * size; };
+  for (int size = most - BLOCK; size >= std::max(most / 2, BLOCK); size -= BLOCK)
+    if (longest(size) < longest(piece)) piece = size;
   pool().run((tiles + piece - 1) / piece, threads,
              [&](int i) { work(*layer, i * piece, std::min(piece, tiles - i * piece)); });
 }
