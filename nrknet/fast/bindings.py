@@ -49,7 +49,7 @@ Source = _structure("Source", (Image, "image"), (_I, "first rows columns channel
 Part = _structure("Part", (Source, "source"), (_I, "mode reserved"))
 Layer = _structure(
     "Layer", (_P, "weights bias"), (Image, "input output residual"),
-    (_I, "rows columns inputs outputs relu points taps"),
+    (_I, "rows columns inputs outputs relu taps"),
 )
 Window = _structure("Window", (_I, "height width stride"))
 Blur = _structure(

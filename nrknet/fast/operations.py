@@ -114,39 +114,42 @@ class TorchBlur:
         torch.sub(x[:, inside], operator(x[None])[0, :, inside], out=out)
 
 
-_POINTS = {
-    6: ((0, 1 / 4), (1, -1 / 6), (-1, -1 / 6), (2, 1 / 24), (-2, 1 / 24)),
-    8: ((0, 1), (1, -2 / 9), (-1, -2 / 9), (2, 1 / 90), (-2, 1 / 90), (1 / 2, 32 / 45), (-1 / 2, 32 / 45)),
-}
-"""Where Winograd's algorithm evaluates polynomials, and a factor for each; the last point is infinity."""
+_POINTS = ((0, 1), (1, -2 / 9), (-1, -2 / 9), (2, 1 / 90), (-2, 1 / 90), (1 / 2, 32 / 45), (-1 / 2, 32 / 45))
+"""Where Winograd's algorithm evaluates polynomials, and a factor for each; one more point is infinity."""
 
 
-def winograd_transform(taps: int, points: int) -> Tensor:
-    """(points, taps) the transform of a filter, in float64."""
-    rows = [[factor * point**i for i in range(taps)] for point, factor in _POINTS[points]]
+def winograd_transform(taps: int) -> Tensor:
+    """(8,taps) the transform of a filter, in float64."""
+    rows = [[factor * point**i for i in range(taps)] for point, factor in _POINTS]
     return torch.tensor([*rows, [0] * (taps - 1) + [1]], dtype=torch.float64)
 
 
 class CompiledConvolution:
-    """`Convolution` by our kernels: Winograd's algorithm for 3x3 and 5x5 at stride 1, directly otherwise."""
+    """`Convolution` by our kernels: Winograd's algorithm for 3x3 and 5x5 at stride 1, directly otherwise.
+
+    Colours alone are too few inputs for it to pay, and those that fill them up to 16 are then left out.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, *, stride: int, relu: bool, enlarge: bool) -> None:
         kernels = library()
         assert kernels is not None
+        counted = weight.shape[1]
         weight, self._bias = _filled(weight, bias)
         self._outputs, self._inputs, high, wide = weight.shape
+        self._depth = self._inputs
         self._window = bindings.Window(high, wide, stride)
         self._relu, self._enlarge = relu, enlarge
-        self._taps = self._points = 0
+        self._taps = 0
         if enlarge:  # the 2x2 taps of each sub-pixel
             phases = weight.unflatten(0, (2, 2, -1))
             parts = [phases[y, x, :, :, y : y + 2, x : x + 2] for y in range(2) for x in range(2)]
             weight, self._taps = torch.cat(parts), 2
+        elif counted <= 4:
+            self._depth, weight = counted, weight[:, :counted]
         elif high == wide and high in (3, 5) and stride == 1:
             self._taps = high
         if self._taps:
-            self._points = 6 if enlarge else 8
-            g = winograd_transform(self._taps, self._points)
+            g = winograd_transform(self._taps)
             matrices = torch.einsum("ai,kcij,bj->abck", g, weight.double(), g).float().flatten(0, 1)
         else:
             matrices = weight.permute(2, 3, 1, 0).reshape(1, -1, self._outputs)
@@ -160,7 +163,7 @@ class CompiledConvolution:
         rows, columns = (n // 2 for n in out.shape[:2]) if self._enlarge else out.shape[:2]
         layer = bindings.Layer(
             pointer(self._weights), pointer(self._bias), image(window), image(out), image(residual),
-            rows, columns, self._inputs, self._outputs, self._relu, self._points, self._taps,
+            rows, columns, self._depth, self._outputs, self._relu, self._taps,
         )  # fmt: skip
         if self._taps:
             call("winograd", layer)

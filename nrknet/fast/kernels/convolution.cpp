@@ -1,8 +1,9 @@
-// Convolutions with what follows them: bias, ReLU, a sum. Channel counts are multiples of 16.
+// Convolutions with what follows them: bias, ReLU, a sum. Counts of channels are multiples of 16, but for the inputs of a
+// direct convolution.
 //
-// Those at stride 1 use Winograd's algorithm (Lavin and Gray, CVPR 2016): 3x3 ones F(6x6, 3x3) and 5x5 ones F(4x4, 5x5)
-// on tiles of 8x8 inputs, transposed ones as four 2x2 ones F(5x5, 2x2) on tiles of 6x6. So 64 products give 36 or 16
-// outputs, and 36 give 25, instead of 9, 25 and 4 products one.
+// Those at stride 1 use Winograd's algorithm (Lavin and Gray, CVPR 2016) on tiles of 8x8 inputs: 3x3 ones F(6x6, 3x3),
+// 5x5 ones F(4x4, 5x5), and transposed ones, as four 2x2 ones, F(7x7, 2x2). So 64 products give 36, 16 or 49 outputs,
+// instead of 9, 25 or 4 products one.
 
 #include "common.h"
 
@@ -71,10 +72,10 @@ struct Layer {
   std::int32_t rows, columns;  // of the output (before `enlarge`)
   std::int32_t inputs, outputs;
   std::int32_t relu;
-  std::int32_t points;  // 6 or 8
   std::int32_t taps;  // of Winograd's algorithm; with 2, outputs are 2x2 sub-pixels of outputs/4 channels
 };
 
+constexpr int POINTS = 8, SPECTRUM = POINTS * POINTS;  // one way and both ways
 constexpr int LINE = 16;  // floats in a line of the cache
 
 // Fetch a line of each of SIDE x SIDE pixels of a map into the cache, to be read or (1) written soon.
@@ -85,42 +86,28 @@ static inline void fetch(const Image& image, const float* corner) {
     for (int j = 0; j < SIDE; ++j) __builtin_prefetch(corner + i * image.row + j * image.pixel, WRITTEN, 3);
 }
 
-template <int POINTS>
 static inline void forward_transform(const Vec d[POINTS], Vec r[POINTS]) {
-  if constexpr (POINTS == 6) {
-    const Vec even = d[4] - 4.0f * d[2], odd = d[3] - 4.0f * d[1];
-    const Vec even2 = d[4] - d[2], odd2 = 2.0f * (d[3] - d[1]);
-    r[0] = 4.0f * d[0] - 5.0f * d[2] + d[4];
-    r[1] = even + odd;
-    r[2] = even - odd;
-    r[3] = even2 + odd2;
-    r[4] = even2 - odd2;
-    r[5] = 4.0f * d[1] - 5.0f * d[3] + d[5];
-  } else {
-    const Vec even = d[2] + d[6] - 4.25f * d[4], odd = d[1] + d[5] - 4.25f * d[3];
-    const Vec even2 = 0.25f * d[2] - 1.25f * d[4] + d[6], odd2 = 0.5f * d[1] - 2.5f * d[3] + 2.0f * d[5];
-    const Vec even_half = 4.0f * d[2] - 5.0f * d[4] + d[6], odd_half = 2.0f * d[1] - 2.5f * d[3] + 0.5f * d[5];
-    r[0] = d[0] - d[6] + 5.25f * (d[4] - d[2]);
-    r[1] = even + odd;
-    r[2] = even - odd;
-    r[3] = even2 + odd2;
-    r[4] = even2 - odd2;
-    r[5] = even_half + odd_half;
-    r[6] = even_half - odd_half;
-    r[7] = d[7] - d[1] + 5.25f * (d[3] - d[5]);
-  }
+  const Vec even = d[2] + d[6] - 4.25f * d[4], odd = d[1] + d[5] - 4.25f * d[3];
+  const Vec even2 = 0.25f * d[2] - 1.25f * d[4] + d[6], odd2 = 0.5f * d[1] - 2.5f * d[3] + 2.0f * d[5];
+  const Vec even_half = 4.0f * d[2] - 5.0f * d[4] + d[6], odd_half = 2.0f * d[1] - 2.5f * d[3] + 0.5f * d[5];
+  r[0] = d[0] - d[6] + 5.25f * (d[4] - d[2]);
+  r[1] = even + odd;
+  r[2] = even - odd;
+  r[3] = even2 + odd2;
+  r[4] = even2 - odd2;
+  r[5] = even_half + odd_half;
+  r[6] = even_half - odd_half;
+  r[7] = d[7] - d[1] + 5.25f * (d[3] - d[5]);
 }
 
 // y_i = sum over the points p of p^i m_p, and what is at infinity for the last.
-template <int POINTS, int SIDE>
+template <int SIDE>
 static inline void inverse_transform(const Vec m[POINTS], Vec y[SIDE]) {
   const Vec sum = m[1] + m[2], difference = m[1] - m[2], sum2 = m[3] + m[4], difference2 = m[3] - m[4];
   float up = 1, down = 1;
-#pragma GCC unroll 6
-  for (int i = 0; i < SIDE; ++i, up *= 2, down *= 0.5f) {
-    y[i] = i % 2 ? difference + up * difference2 : sum + up * sum2;
-    if constexpr (POINTS == 8) y[i] += down * (i % 2 ? m[5] - m[6] : m[5] + m[6]);
-  }
+#pragma GCC unroll 8
+  for (int i = 0; i < SIDE; ++i, up *= 2, down *= 0.5f)
+    y[i] = i % 2 ? difference + up * difference2 + down * (m[5] - m[6]) : sum + up * sum2 + down * (m[5] + m[6]);
   y[0] += m[0];
   y[SIDE - 1] += m[POINTS - 1];
 }
@@ -130,27 +117,27 @@ static inline void inverse_transform(const Vec m[POINTS], Vec y[SIDE]) {
 // count, and pass by the less often the more tiles there are.
 static int tiles_together(const Layer& layer) {
   const auto blocks = [](int tiles) { return (tiles + BLOCK - 1) / BLOCK * BLOCK; };
-  const std::int64_t tile = 4 * layer.points * layer.points * (layer.inputs + PANEL);
+  const std::int64_t tile = 4 * SPECTRUM * (layer.inputs + PANEL);
   const int fit = static_cast<int>(second_level_cache() * 3 / 4 / tile);
   return fit < 2 * BLOCK ? blocks(36) : std::clamp(fit / BLOCK * BLOCK, blocks(24), 8 * BLOCK);
 }
 
 // Tiles that cover the output one way; sub-pixels of the second row belong to the input row before (see `gather`).
-static int tiles_along(int size, int taps, int points) {
-  const int side = points + 1 - taps;
+static int tiles_along(int size, int taps) {
+  const int side = POINTS + 1 - taps;
   return (size + (taps == 2) + side - 1) / side;
 }
 
 // `count` tiles from the one numbered `first` on.
-template <int TAPS, int POINTS>
+template <int TAPS>
 class Tiles {
-  static constexpr int SIDE = POINTS + 1 - TAPS, SPECTRUM = POINTS * POINTS;
+  static constexpr int SIDE = POINTS + 1 - TAPS;
   static constexpr std::ptrdiff_t STEP_OUT = SPECTRUM * PANEL + 16;
   static constexpr bool ENLARGED = TAPS == 2;
 
  public:
   Tiles(const Layer& the_layer, int the_first, int the_count) : layer(the_layer), first(the_first), count(the_count) {
-    across = tiles_along(layer.columns, TAPS, POINTS);
+    across = tiles_along(layer.columns, TAPS);
     // 16 more than needed, so that the streams do not fall on the same lines of the first-level cache
     const std::ptrdiff_t most = (count + 2 * BLOCK - 1) / BLOCK * BLOCK;
     step_in = most * layer.inputs + 16;
@@ -180,13 +167,13 @@ class Tiles {
         for (int j = 0; j < POINTS; ++j) {
 #pragma GCC unroll 8
           for (int i = 0; i < POINTS; ++i) d[i] = load(corner + i * layer.input.row + j * layer.input.pixel + c);
-          forward_transform<POINTS>(d, r);
+          forward_transform(d, r);
 #pragma GCC unroll 8
           for (int i = 0; i < POINTS; ++i) half[i][j] = r[i];
         }
         float* to = spectrum + static_cast<std::ptrdiff_t>(t) * layer.inputs + c;
         for (int i = 0; i < POINTS; ++i) {
-          forward_transform<POINTS>(half[i], r);
+          forward_transform(half[i], r);
 #pragma GCC unroll 8
           for (int j = 0; j < POINTS; ++j) store(to + (POINTS * i + j) * step_in, r[j]);
         }
@@ -223,7 +210,7 @@ class Tiles {
         for (int j = 0; j < POINTS; ++j) {
 #pragma GCC unroll 8
           for (int i = 0; i < POINTS; ++i) m[i] = load(from + (POINTS * i + j) * PANEL);
-          inverse_transform<POINTS, SIDE>(m, out);
+          inverse_transform<SIDE>(m, out);
 #pragma GCC unroll 8
           for (int i = 0; i < SIDE; ++i) half[i][j] = out[i];
         }
@@ -238,11 +225,11 @@ class Tiles {
         const int column = (left - aside) * apart + aside;
         for (int i = std::max(0, down - top); i < std::min(SIDE, layer.rows + down - top); ++i) {
           const int row = (top + i - down) * apart + down;
-          inverse_transform<POINTS, SIDE>(half[i], out);
+          inverse_transform<SIDE>(half[i], out);
           float* to = layer.output.data + row * layer.output.row + column * layer.output.pixel + channel;
           const float* add =
               layer.residual.data + row * layer.residual.row + column * layer.residual.pixel + channel;
-#pragma GCC unroll 6
+#pragma GCC unroll 8
           for (int j = 0; j < SIDE; ++j) {
             if (j < from_x || j >= to_x) continue;
             Vec v = layer.relu ? positive(out[j] + bias) : out[j] + bias;
@@ -299,12 +286,11 @@ extern "C" {
 std::int32_t nrknet_panel() { return PANEL; }
 std::int32_t nrknet_lanes() { return LANES; }
 
-// weights: 36 x panels x inputs x PANEL (the last panel LANES where the outputs end there)
+// weights: 64 x panels x inputs x PANEL (the last panel LANES where the outputs end there)
 void nrknet_winograd(const Layer* layer, std::int32_t threads) {
-  const int taps = layer->taps, points = layer->points;
-  const auto work = points == 8 ? (taps == 3 ? Tiles<3, 8>::work : Tiles<5, 8>::work)
-                    : taps == 2 ? Tiles<2, 6>::work : taps == 3 ? Tiles<3, 6>::work : Tiles<5, 6>::work;
-  const int tiles = tiles_along(layer->columns, taps, points) * tiles_along(layer->rows, taps, points);
+  const int taps = layer->taps;
+  const auto work = taps == 2 ? Tiles<2>::work : taps == 3 ? Tiles<3>::work : Tiles<5>::work;
+  const int tiles = tiles_along(layer->columns, taps) * tiles_along(layer->rows, taps);
   const int most = tiles_together(*layer);
   // pieces of whole blocks, of a size that leaves no thread waiting for long
   int piece = most;
