@@ -1,7 +1,8 @@
 """The one path from pixels to pixels: precision, columns with blended seams, and what the network saw."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -138,14 +139,15 @@ class Deblurrer:
                 pass
         for column in columns:
             part, whole = image[:, column.start : column.stop], len(columns) == 1
-            for band in self._network(part, radius=radius is not None, details=details if whole else None):
-                colours = column.blended(band.image, band.start)
-                where = slice(band.start, band.stop), slice(column.first, column.first + colours.shape[2])
-                to_pixels(colours, restored[where], swap=self.model.config.channel_order == "bgr")
-                if radius is not None and band.radius is not None:
-                    radius[where] = column.blended(band.radius, band.start, plane=3)[0].numpy()
-                if progress is not None:
-                    progress((column.number * height + band.stop) / (len(columns) * height))
+            with _no_collection():
+                for band in self._network(part, radius=radius is not None, details=details if whole else None):
+                    colours = column.blended(band.image, band.start)
+                    where = slice(band.start, band.stop), slice(column.first, column.first + colours.shape[2])
+                    to_pixels(colours, restored[where], swap=self.model.config.channel_order == "bgr")
+                    if radius is not None and band.radius is not None:
+                        radius[where] = column.blended(band.radius, band.start, plane=3)[0].numpy()
+                    if progress is not None:
+                        progress((column.number * height + band.stop) / (len(columns) * height))
         return restored
 
 
@@ -164,6 +166,18 @@ def restore_file(deblurrer: Deblurrer, source: Path, target: Path, progress: Pro
     """
     photo = read_photo(source)
     write_photo(target, photo.with_pixels(deblurrer(photo.pixels, progress=progress)))
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Leave cyclic garbage alone for a while: looking for it stops all threads of the kernels, again and again."""
+    wanted = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if wanted:
+            gc.enable()
 
 
 def _check(image: Pixels) -> None:

@@ -35,7 +35,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def as_map(x: Tensor, channels: int, slack: int = 7) -> Tensor:
+def as_map(x: Tensor, channels: int, slack: int = 13) -> Tensor:
     """(C,h,w) -> (h + slack, w + slack, channels), zeros around."""
     return F.pad(x.permute(1, 2, 0), (0, channels - len(x), 0, slack, 0, slack)).contiguous()
 
@@ -58,7 +58,7 @@ def test_a_convolution(size: tuple[int, int], inputs: int, outputs: int, taps: i
         layer = operations.convolution(weight, bias, stride=stride, relu=relu)
         out = torch.full((*size, filled(outputs)), torch.nan)
         layer(as_map(x, filled(inputs)), out, as_map(residual, filled(outputs), slack=0))
-        assert torch.allclose(out[..., :outputs].permute(2, 0, 1), expected, atol=2e-5 * float(y.abs().max()))
+        assert torch.allclose(out[..., :outputs].permute(2, 0, 1), expected, atol=4e-5 * float(y.abs().max()))
         assert (out[..., outputs:] == 0).all()  # what the next layer's zero weights are multiplied with
 
 
@@ -75,7 +75,7 @@ def test_a_transposed_convolution(size: tuple[int, int], inputs: int, outputs: i
     window = as_map(F.pad(x, (1, 1, 1, 1)), filled(inputs))
     layer(window, out, None if residual is None else as_map(residual, filled(outputs), slack=0))
     expected = expected if residual is None else expected + residual
-    assert torch.allclose(out[..., :outputs].permute(2, 0, 1), expected, atol=2e-5 * float(expected.abs().max()))
+    assert torch.allclose(out[..., :outputs].permute(2, 0, 1), expected, atol=4e-5 * float(expected.abs().max()))
 
 
 def test_results_do_not_depend_on_the_number_of_threads() -> None:

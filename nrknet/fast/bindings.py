@@ -49,12 +49,13 @@ Source = _structure("Source", (Image, "image"), (_I, "first rows columns channel
 Part = _structure("Part", (Source, "source"), (_I, "mode reserved"))
 Layer = _structure(
     "Layer", (_P, "weights bias"), (Image, "input output residual"),
-    (_I, "rows columns inputs outputs relu taps"),
+    (_I, "rows columns inputs outputs relu taps stride enlarge"),
 )
 Window = _structure("Window", (_I, "height width stride"))
 Blur = _structure(
     "Blur", (_P, "taps mix bias"), (Image, "input coefficients output"), (_I, "atoms first last height width subtract")
 )
+Shift = _structure("Shift", (Image, "planes"), (_I, "count by rows columns"))
 Sum = _structure("Sum", (Image, "one other output"), (_I, "planes rows columns"))
 Join = _structure("Join", (Image, "output"), (_I, "start stop columns count"), (Part * 2, "parts"))
 State = _structure("State", (Source, "gates previous"), (Image, "output"), (_I, "start stop columns hidden"))

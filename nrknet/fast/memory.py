@@ -24,12 +24,25 @@ def zeros(count: int) -> NDArray[np.float32]:
 
 
 def copy(source: Tensor, out: Tensor) -> None:
-    """Copy numbers; `out` may be memory that `source` lies in too.
+    """Copy numbers from other memory.
 
     By NumPy: PyTorch would wake its threads for it, and these keep a core busy for a while after that, which the
     kernels' own threads then lack.
     """
     np.copyto(out.numpy(), source.numpy())
+
+
+def shift(memory: Tensor, first: int, count: int, *, planar: bool) -> None:
+    """Rows [first, first + count) of memory (rows, columns, channels), or (planes, rows, columns), to its start."""
+    if first == 0 or count == 0:
+        return
+    if not library():
+        rows = (memory.transpose(0, 1) if planar else memory).numpy()
+        np.copyto(rows[:count], rows[first : first + count])  # which NumPy takes care of where they overlap
+    elif planar:
+        call("shift", bindings.Shift(planes(memory), memory.shape[0], first, count, memory.shape[2]))
+    else:
+        call("shift", bindings.Shift(_rows(memory), 1, first, count, memory.shape[1] * memory.shape[2]))
 
 
 def add(one: Tensor, other: Tensor, out: Tensor, *, planar: bool) -> None:

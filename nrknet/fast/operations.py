@@ -125,7 +125,7 @@ def winograd_transform(taps: int) -> Tensor:
 
 
 class CompiledConvolution:
-    """`Convolution` by our kernels: Winograd's algorithm for 3x3 and 5x5 at stride 1, directly otherwise.
+    """`Convolution` by our kernels: Winograd's algorithm for 3x3 and 5x5, directly otherwise.
 
     Colours alone are too few inputs for it to pay, and those that fill them up to 16 are then left out.
     """
@@ -146,6 +146,8 @@ class CompiledConvolution:
             weight, self._taps = torch.cat(parts), 2
         elif counted <= 4:
             self._depth, weight = counted, weight[:, :counted]
+        elif (high, wide, stride) == (3, 3, 2):
+            weight, self._taps, self._depth = _as_blocks(weight), 2, 4 * self._inputs
         elif high == wide and high in (3, 5) and stride == 1:
             self._taps = high
         if self._taps:
@@ -159,16 +161,24 @@ class CompiledConvolution:
         self._weights = torch.from_numpy(zeros(packed.numel())).view(packed.shape).copy_(packed)
 
     def __call__(self, window: Tensor, out: Tensor, residual: Tensor | None = None) -> None:
-        assert window.shape[2] == self._inputs and out.shape[2] == self._outputs // (4 if self._enlarge else 1)
+        assert window.shape[2] == window.stride(1) == self._inputs
+        assert out.shape[2] == self._outputs // (4 if self._enlarge else 1)
         rows, columns = (n // 2 for n in out.shape[:2]) if self._enlarge else out.shape[:2]
         layer = bindings.Layer(
             pointer(self._weights), pointer(self._bias), image(window), image(out), image(residual),
             rows, columns, self._depth, self._outputs, self._relu, self._taps,
+            self._window.stride, self._enlarge,
         )  # fmt: skip
         if self._taps:
             call("winograd", layer)
         else:
             call("direct", layer, self._window)
+
+
+def _as_blocks(weight: Tensor) -> Tensor:
+    """A 3x3 convolution's (K,C,3,3) weight at stride 2 as a 2x2 one's (K,4C,2,2), whose inputs are blocks of 2x2."""
+    taps = F.pad(weight, (0, 1, 0, 1)).unflatten(3, (2, 2)).unflatten(2, (2, 2))  # (K, C, tap, row, tap, column)
+    return taps.permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
 
 
 class CompiledBlur:

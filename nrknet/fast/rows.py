@@ -10,13 +10,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nrknet.fast.memory import copy
+from nrknet.fast.memory import copy, shift
 
 CHANNELS = 16
 """Channels-last maps have multiples of this many channels; what is beyond those that count is zero."""
 ENOUGH = 5120
 """Pixels that a band has at least, where the map has so many: less keeps neither the kernels nor two cores busy."""
-_SLACK = 7  # rows and columns of zeros beyond the padding, so far do tiles reach; odd, or rows would evict each other
+_SLACK = 13  # rows and columns of zeros beyond the padding, so far do tiles reach; odd, or rows would evict each other
 
 
 class Rows:
@@ -59,8 +59,8 @@ class Rows:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of memory for as many rows as a rehearsal (`Step.pull`) has found that are held together."""
-        # what is kept for long is moved in memory half as often if there is half as much room again
-        capacity = self._capacity + (self._capacity // 2 if self._kept > self._capacity // 4 else 0)
+        # what is kept for long is moved in memory a quarter as often if there is as much room again
+        capacity = self._capacity * (2 if self._kept > self._capacity // 4 else 1)
         if self.planar:
             return self.channels, capacity, self.width
         return capacity + _SLACK, self.width + 2 * self.pad + _SLACK, self.channels
@@ -101,10 +101,8 @@ class Rows:
             self._capacity = max(self._capacity, end - keep)
             self._kept = max(self._kept, self.made - keep)
             return None
-        axis = 1 if self.planar else 0
         if end - self._first > self._capacity:
-            kept = self._memory.narrow(axis, keep - self._first, self.made - keep)
-            copy(kept, self._memory.narrow(axis, 0, self.made - keep))
+            shift(self._memory, keep - self._first, self.made - keep, planar=self.planar)
             self._first = keep
         start = self.made - self._first
         if self.planar:

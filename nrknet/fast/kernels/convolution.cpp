@@ -1,9 +1,10 @@
-// Convolutions with what follows them: bias, ReLU, a sum. Counts of channels are multiples of 16, but for the inputs of a
-// direct convolution.
+// Convolutions with what follows them: bias, ReLU, a sum. Counts of channels are multiples of 16, but for inputs of direct
+// ones.
 //
 // Those at stride 1 use Winograd's algorithm (Lavin and Gray, CVPR 2016) on tiles of 8x8 inputs: 3x3 ones F(6x6, 3x3),
 // 5x5 ones F(4x4, 5x5), and transposed ones, as four 2x2 ones, F(7x7, 2x2). So 64 products give 36, 16 or 49 outputs,
-// instead of 9, 25 or 4 products one.
+// instead of 9, 25 or 4 products one. 3x3 ones at stride 2 are 2x2 ones of blocks of 2x2 pixels, with four times the
+// channels: 256 products give 49 outputs, instead of 9 one.
 
 #include "common.h"
 
@@ -72,7 +73,9 @@ struct Layer {
   std::int32_t rows, columns;  // of the output (before `enlarge`)
   std::int32_t inputs, outputs;
   std::int32_t relu;
-  std::int32_t taps;  // of Winograd's algorithm; with 2, outputs are 2x2 sub-pixels of outputs/4 channels
+  std::int32_t taps;  // of Winograd's algorithm, or 0
+  std::int32_t stride;   // 2: inputs are blocks of 2x2 pixels of inputs/4 channels
+  std::int32_t enlarge;  // outputs are blocks of 2x2 sub-pixels of outputs/4 channels
 };
 
 constexpr int POINTS = 8, SPECTRUM = POINTS * POINTS;  // one way and both ways
@@ -123,21 +126,20 @@ static int tiles_together(const Layer& layer) {
 }
 
 // Tiles that cover the output one way; sub-pixels of the second row belong to the input row before (see `gather`).
-static int tiles_along(int size, int taps) {
-  const int side = POINTS + 1 - taps;
-  return (size + (taps == 2) + side - 1) / side;
+static int tiles_along(const Layer& layer, int size) {
+  const int side = POINTS + 1 - layer.taps;
+  return (size + layer.enlarge + side - 1) / side;
 }
 
 // `count` tiles from the one numbered `first` on.
-template <int TAPS>
+template <int TAPS, bool ENLARGED>
 class Tiles {
   static constexpr int SIDE = POINTS + 1 - TAPS;
   static constexpr std::ptrdiff_t STEP_OUT = SPECTRUM * PANEL + 16;
-  static constexpr bool ENLARGED = TAPS == 2;
 
  public:
   Tiles(const Layer& the_layer, int the_first, int the_count) : layer(the_layer), first(the_first), count(the_count) {
-    across = tiles_along(layer.columns, TAPS);
+    across = tiles_along(layer, layer.columns);
     // 16 more than needed, so that the streams do not fall on the same lines of the first-level cache
     const std::ptrdiff_t most = (count + 2 * BLOCK - 1) / BLOCK * BLOCK;
     step_in = most * layer.inputs + 16;
@@ -157,16 +159,22 @@ class Tiles {
  private:
   // From inputs to points, each a matrix (tiles x inputs).
   __attribute__((noinline)) void transform() const {
+    const int stride = layer.stride;
+    const Image image = {nullptr, stride * layer.input.row, stride * layer.input.pixel};
+    const int segment = layer.inputs / stride;  // channels that are beside each other, those of a row of the block
     for (int t = 0; t < count; ++t) {
       const int y = (first + t) / across * SIDE, x = (first + t) % across * SIDE;
-      const float* corner = layer.input.data + y * layer.input.row + x * layer.input.pixel;
+      const float* corner = layer.input.data + y * image.row + x * image.pixel;
       for (int c = 0; c < layer.inputs; c += LANES) {
+        const float* from = corner + (c < segment ? c : layer.input.row + c - segment);
         if (c % LINE == 0)  // what comes next
-          fetch<POINTS, 0>(layer.input, c + LINE < layer.inputs ? corner + c + LINE : corner + SIDE * layer.input.pixel);
+          fetch<POINTS, 0>(image, (c + LINE) % segment         ? from + LINE
+                                  : c + LINE < layer.inputs ? corner + layer.input.row
+                                                            : corner + SIDE * image.pixel);
         Vec half[POINTS][POINTS], d[POINTS], r[POINTS];
         for (int j = 0; j < POINTS; ++j) {
 #pragma GCC unroll 8
-          for (int i = 0; i < POINTS; ++i) d[i] = load(corner + i * layer.input.row + j * layer.input.pixel + c);
+          for (int i = 0; i < POINTS; ++i) d[i] = load(from + i * image.row + j * image.pixel);
           forward_transform(d, r);
 #pragma GCC unroll 8
           for (int i = 0; i < POINTS; ++i) half[i][j] = r[i];
@@ -193,7 +201,8 @@ class Tiles {
       for (int b = 0; b < blocks; ++b) {
         const float* a = spectrum + f * step_in + static_cast<std::ptrdiff_t>(b) * block * depth;
         float* out = products + b * block * STEP_OUT + f * PANEL;
-        const Ahead weight = {panel + apart + b * PANEL * depth / blocks, PANEL / blocks}, tile = {a + block * depth, block};
+        const Ahead weight = {panel + apart + b * PANEL * depth / blocks, PANEL / blocks};
+        const Ahead tile = {a + block * depth, block};
         product(a, depth, panel, depth, out, STEP_OUT, weight, tile);
       }
     }
@@ -289,8 +298,9 @@ std::int32_t nrknet_lanes() { return LANES; }
 // weights: 64 x panels x inputs x PANEL (the last panel LANES where the outputs end there)
 void nrknet_winograd(const Layer* layer, std::int32_t threads) {
   const int taps = layer->taps;
-  const auto work = taps == 2 ? Tiles<2>::work : taps == 3 ? Tiles<3>::work : Tiles<5>::work;
-  const int tiles = tiles_along(layer->columns, taps) * tiles_along(layer->rows, taps);
+  const auto work = layer->enlarge ? Tiles<2, true>::work : taps == 2 ? Tiles<2, false>::work
+                    : taps == 3 ? Tiles<3, false>::work : Tiles<5, false>::work;
+  const int tiles = tiles_along(*layer, layer->columns) * tiles_along(*layer, layer->rows);
   const int most = tiles_together(*layer);
   // pieces of whole blocks, of a size that leaves no thread waiting for long
   int piece = most;

@@ -27,7 +27,19 @@ struct Corners {
   float operator[](int c) const {
     return 0.5625f * pixel[0][c] + 0.1875f * (pixel[1][c] + pixel[2][c]) + 0.0625f * pixel[3][c];
   }
+  Vec vector(int c) const {
+    return 0.5625f * load(pixel[0] + c) + 0.1875f * (load(pixel[1] + c) + load(pixel[2] + c)) +
+           0.0625f * load(pixel[3] + c);
+  }
 };
+
+// Calls each(c) for vectors of channels, and then rest(c) for those that do not fill one.
+template <typename Each, typename Rest>
+static inline void for_channels(int count, Each each, Rest rest) {
+  int c = 0;
+  for (; c + LANES <= count; c += LANES) each(c);
+  for (; c < count; ++c) rest(c);
+}
 
 typedef std::int32_t Whole __attribute__((vector_size(4 * LANES), aligned(4)));
 
@@ -66,6 +78,13 @@ static void sum_row(const Sum& s, int plane, int y) {
   for (int x = 0; x < s.columns; ++x) to[x] = one[x] + other[x];
 }
 
+// ------------------------------------------------------------------------------------------------------------ rows
+
+struct Shift {  // rows [by, by + rows) of every plane become rows [0, rows), in the same memory
+  Planes planes;
+  std::int32_t count, by, rows, columns;
+};
+
 // ----------------------------------------------------------------------------------------------- maps into one map
 
 enum Mode : std::int32_t { COPY, AVERAGE, ENLARGE, REPEAT };  // the last three by 2 in both directions
@@ -87,13 +106,18 @@ static void copy_part(const Part& part, int y, int columns, float* to, std::int6
     if (part.mode == AVERAGE) {
       const float *a = s.at(2 * y, 2 * x), *b = s.at(2 * y, 2 * x + 1), *c = s.at(2 * y + 1, 2 * x),
                   *d = s.at(2 * y + 1, 2 * x + 1);
-      for (int k = 0; k < s.channels; ++k) to[k] = 0.25f * (a[k] + b[k] + c[k] + d[k]);
+      for_channels(
+          s.channels,
+          [=](int k) { store(to + k, 0.25f * (load(a + k) + load(b + k) + load(c + k) + load(d + k))); },
+          [=](int k) { to[k] = 0.25f * (a[k] + b[k] + c[k] + d[k]); });
     } else if (part.mode == ENLARGE) {
       const Corners corners(s, y, x);
-      for (int k = 0; k < s.channels; ++k) to[k] = corners[k];
+      for_channels(
+          s.channels, [=, &corners](int k) { store(to + k, corners.vector(k)); },
+          [=, &corners](int k) { to[k] = corners[k]; });
     } else {
       const float* from = part.mode == REPEAT ? s.at(y / 2, x / 2) : s.at(y, x);
-      std::memcpy(to, from, 4 * s.channels);
+      for_channels(s.channels, [=](int k) { store(to + k, load(from + k)); }, [=](int k) { to[k] = from[k]; });
     }
   }
 }
@@ -112,18 +136,18 @@ static void state_row(const State& s, int y) {
   for (int x = 0; x < s.columns; ++x) {
     const float* gates = s.gates.at(y, x);
     float* to = s.output.data + (y - s.start) * s.output.row + x * s.output.pixel;
+    const Corners corners(before ? s.previous : s.gates, before ? y : 0, before ? x : 0);
     for (int k = 0; k < count; k += LANES) {
-      const int lanes = std::min(LANES, count - k);
-      float gate[4][LANES] = {}, old[LANES] = {};
-      for (int g = 0; g < 4; ++g) std::memcpy(gate[g], gates + g * count + k, 4 * lanes);
-      if (before) {
-        const Corners corners(s.previous, y, x);
-        for (int i = 0; i < lanes; ++i) old[i] = corners[count + k + i];
+      // the last vector reads numbers that follow, which do not matter, and must not write where they are
+      Vec cell = sigmoid(load(gates + k)) * hyperbolic_tangent(load(gates + 3 * count + k));
+      if (before) cell += sigmoid(load(gates + count + k)) * corners.vector(count + k);
+      const Vec hidden = sigmoid(load(gates + 2 * count + k)) * hyperbolic_tangent(cell);
+      if (k + LANES <= count) {
+        store(to + k, hidden);
+        store(to + count + k, cell);
+      } else {
+        for (int i = 0; k + i < count; ++i) to[k + i] = hidden[i], to[count + k + i] = cell[i];
       }
-      const Vec cell = sigmoid(load(gate[1])) * load(old) + sigmoid(load(gate[0])) * hyperbolic_tangent(load(gate[3]));
-      const Vec hidden = sigmoid(load(gate[2])) * hyperbolic_tangent(cell);
-      std::memcpy(to + k, &hidden, 4 * lanes);
-      std::memcpy(to + count + k, &cell, 4 * lanes);
     }
   }
 }
@@ -152,7 +176,7 @@ static void gate_row(const Gate& g, int y) {
     const int pixels = std::min(STRIP, g.columns - x);
     for (int i = 0; i < pixels; ++i) {
       const float *a = g.attention.at(y, x + i), *h = g.hidden.at(y / g.pool, (x + i) / g.pool);
-      for (int k = 0; k < g.count; ++k) strip[i * pitch + k] = h[k] * a[k] + h[k];
+      for (int k = 0; k < pitch; k += LANES) store(strip + i * pitch + k, load(h + k) * load(a + k) + load(h + k));
     }
     to_planes(strip, pitch, pixels, g.count, g.output, y - g.start, x);
   }
@@ -364,6 +388,17 @@ extern "C" {
 
 void nrknet_sum(const Sum* s, std::int32_t threads) {
   pool().run(s->planes * s->rows, threads, [&](int i) { sum_row(*s, i / s->rows, i % s->rows); });
+}
+
+void nrknet_shift(const Shift* s, std::int32_t threads) {
+  const int pieces = std::max(1, std::min(threads, s->columns / 1024));  // of a row: each goes its own way
+  pool().run(s->count * pieces, threads, [&](int i) {
+    const int piece = i % pieces, from = static_cast<std::int64_t>(s->columns) * piece / pieces;
+    const int to = static_cast<std::int64_t>(s->columns) * (piece + 1) / pieces;
+    float* target = s->planes.data + i / pieces * s->planes.plane + from;
+    for (int y = 0; y < s->rows; ++y, target += s->planes.row)
+      std::memcpy(target, target + s->by * s->planes.row, 4 * (to - from));
+  });
 }
 
 void nrknet_join(const Join* join, std::int32_t threads) {
