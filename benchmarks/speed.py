@@ -115,9 +115,10 @@ def measure(photo: Photo, *, device: str, repeats: int) -> list[dict[str, Any]]:
             seconds[name].append(time.perf_counter() - started)
     height, width = photo.shape[:2]
     usual = {name: statistics.median(times[1:]) for name, times in seconds.items()}
+    configs = {name: way.model.config if isinstance(way, Deblurrer) else released.config for name, way in ways.items()}
+    counted = {name: complexity(config, height=height, width=width) for name, config in configs.items()}
     rows = []
-    for name, way in ways.items():
-        config = way.model.config if isinstance(way, Deblurrer) else released.config
+    for name in ways:
         rows.append({
             "name": name, "first_seconds": seconds[name][0], "seconds": usual[name],
             "shortest": min(seconds[name][1:]), "longest": max(seconds[name][1:]),
@@ -126,7 +127,7 @@ def measure(photo: Photo, *, device: str, repeats: int) -> list[dict[str, Any]]:
             "largest_difference":
                 int(np.abs(outputs[name].astype(int) - outputs["baseline"]).max())
                 if name.startswith("released") else None,
-            "macs": complexity(config, height=height, width=width).total_macs,
+            "macs": counted[name].total_macs, "bytes": counted[name].total_bytes,
         })  # fmt: skip
     return rows
 
@@ -154,13 +155,15 @@ def main() -> None:
     peak, bandwidth = matrix_product(args.device), copying(args.device)
     for row in rows:
         row["of_peak"] = row["macs"] / row["seconds"] / peak
+        row["of_bandwidth"] = row["bytes"] / row["seconds"] / bandwidth
         row.update({k: float(f"{v:.4g}") for k, v in row.items() if isinstance(v, float)})
         print({k: v for k, v in row.items() if v is not None}, flush=True)
     print(f"matrix product {peak / 1e9:.0f} GMAC/s, copy {bandwidth / 1e9:.1f} GB/s")
     if args.json:
         found = {
             "about": "seconds of a photo, medians after a first one, all in turn in one process; agreement of 8 bits; "
-            "of_peak: multiply-accumulates a second, counted as if none were saved, over those of a matrix product",
+            "of_peak: multiply-accumulates a second, counted as if none were saved, over those of a matrix product; "
+            "of_bandwidth: bytes a second, counted as if every layer went through memory, over those of a copy",
             "width": width, "height": height, "repeats": args.repeats, "device": args.device,
             "threads": torch.get_num_threads(), "machine": platform.machine(),
             "compiled_kernels": library() is not None, "freed_memory_kept": args.keep_freed,

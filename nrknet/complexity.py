@@ -1,4 +1,4 @@
-"""What a network costs: its parameters, the multiply-accumulates of one photo part by part, and its time."""
+"""What a network costs: its parameters, the multiply-accumulates and bytes of one photo part by part, and its time."""
 
 import statistics
 import time
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -21,10 +21,16 @@ _MODULES = {"unet": "U-Net", "memory": "memory", "head": "coefficients", "image_
 
 @dataclass(frozen=True)
 class Complexity:
-    """Learned numbers and multiply-accumulates by part of the network: U-Net, memory, coefficients, image head, RKR."""
+    """What each part of a network costs: U-Net, memory, coefficients, image head, RKR.
+
+    Parameters are learned numbers, macs the multiply-accumulates of one photo.
+    Bytes are those that layers read and write in float32 when each layer reads its inputs and weights once and writes
+    its outputs once: what has to pass through memory where no layer finds anything in a cache.
+    """
 
     parameters: dict[str, int]
     macs: dict[str, int]
+    bytes: dict[str, int]
 
     @property
     def total_parameters(self) -> int:
@@ -35,6 +41,11 @@ class Complexity:
     def total_macs(self) -> int:
         """All multiply-accumulates of one photo."""
         return sum(self.macs.values())
+
+    @property
+    def total_bytes(self) -> int:
+        """All bytes that layers read and write for one photo."""
+        return sum(self.bytes.values())
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,8 @@ def complexity(config: NRKNetConfig, *, height: int = HEIGHT, width: int = WIDTH
 
     Convolutions and matrix products are counted by PyTorch on tensors that hold no numbers; RKR, the blurring by atoms
     and the sum over j in all applications of all D_t, as `rkr_macs` has it. Activations, pooling, resizing and the
-    products of gates are not counted, as usual.
+    products of gates are not counted, as usual; neither are their bytes. Of an application of D_t the image in, the
+    coefficients and the image out are.
 
     Args:
         config: the network's structure.
@@ -59,13 +71,28 @@ def complexity(config: NRKNetConfig, *, height: int = HEIGHT, width: int = WIDTH
     """
     with FakeTensorMode(), torch.no_grad():
         model = NRKNet(config).eval()
+        moved = {part: _count_bytes(getattr(model, name)) for name, part in _MODULES.items()}
         counter = FlopCounterMode(display=False)
         with counter:
             model(torch.empty(1, 3, height, width))
     found = counter.get_flop_counts()
     macs = {part: sum(found.get(f"NRKNet.{name}", {}).values()) // 2 for name, part in _MODULES.items()}
     macs["RKR"] = rkr_macs(config, height=height, width=width)
-    return Complexity(count_parameters(model), macs)
+    moved["RKR"] = [4 * (6 + config.num_coefficients) * _applied_pixels(config, height=height, width=width)]
+    return Complexity(count_parameters(model), macs, {part: sum(counts) for part, counts in moved.items()})
+
+
+def _count_bytes(part: nn.Module | None) -> list[int]:
+    """What every call of a convolution in this part of a network is going to read and write."""
+    counts: list[int] = []
+
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        counts.append(4 * sum(x.numel() for x in (*inputs, *layer.parameters(), output)))
+
+    for layer in part.modules() if part is not None else ():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            layer.register_forward_hook(count)
+    return counts
 
 
 def count_parameters(model: NRKNet) -> dict[str, int]:
@@ -112,12 +139,16 @@ def rkr_macs(config: NRKNetConfig, *, height: int = HEIGHT, width: int = WIDTH) 
         config: the network's structure.
         height, width: of the photo in pixels; padded to the network's multiple.
     """
-    multiple = config.size_multiple
-    height, width = (max(-(-n // multiple), 2) * multiple for n in (height, width))
     count = config.num_coefficients
     per_pixel = 3 * (atom_macs(config) + count + (3 * count if config.fusion == "learned" else 0))
-    applications = sum(config.powers(t) * (height >> (t - 1)) * (width >> (t - 1)) for t in _scales(config))
-    return per_pixel * applications
+    return per_pixel * _applied_pixels(config, height=height, width=width)
+
+
+def _applied_pixels(config: NRKNetConfig, *, height: int, width: int) -> int:
+    """Pixels that all applications of all D_t make."""
+    multiple = config.size_multiple
+    height, width = (max(-(-n // multiple), 2) * multiple for n in (height, width))
+    return sum(config.powers(t) * (height >> (t - 1)) * (width >> (t - 1)) for t in _scales(config))
 
 
 def atom_macs(config: NRKNetConfig) -> int:

@@ -5,6 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from benchmarks.training_speed import measure
+from nrknet.config import NRKNetConfig
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in ("__init__", "released_reference"))
@@ -16,3 +20,21 @@ def test_a_script_says_how_it_is_used(name: str) -> None:
     done = subprocess.run(command, cwd=BENCHMARKS.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert name in done.stdout and "--" in done.stdout
+
+
+@pytest.mark.parametrize("head", ["gated", "radius"])
+def test_training_speed_says_the_same_of_both_ways(head: str) -> None:
+    radius = {"radii": (0, 2, 5), "memory_channels": 4, "image_blocks": 1} if head == "radius" else {}
+    config = NRKNetConfig(num_atoms=3, widths=(4, 8), num_blocks=(1, 1), head=head, **radius)  # type: ignore[arg-type]
+    plain, ours = measure(config, side=32, steps=1, batch=2, plain_batch=1, device=torch.device("cpu"))
+    assert plain.keys() == ours.keys()
+    assert [(row["name"], row["batch"], row["side"]) for row in (plain, ours)] == [("plain", 1, 32), ("nrknet", 2, 32)]
+    for row in (plain, ours):
+        assert row["images_per_second"] > 0
+        assert row["images_per_second"] * row["seconds_per_step"] == pytest.approx(row["batch"])
+        assert row["times_faster"] == pytest.approx(row["images_per_second"] / plain["images_per_second"])
+
+
+def test_training_speed_wants_crops_that_fit_the_network() -> None:
+    with pytest.raises(ValueError, match="20 pixels do not fit"):
+        measure(NRKNetConfig(), side=20, steps=1, batch=1, plain_batch=1, device=torch.device("cpu"))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import convolve
@@ -9,6 +10,7 @@ from skimage import data
 
 from nrknet import Deblurrer
 from nrknet.metrics import psnr
+from nrknet.tiling import CONTEXT, SEAM, Column
 from nrknet.weights import bundled_models
 
 
@@ -86,3 +88,23 @@ def test_tiles_and_the_whole_photo_agree_to_50_db(deblurrer: Deblurrer) -> None:
     whole = Deblurrer(deblurrer.model, device="cpu", tile=1024)(photo)
     tiled = Deblurrer(deblurrer.model, device="cpu", tile=256)(photo)
     assert psnr(tiled, whole) > 50
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_the_network_for_cpus_gives_what_pytorch_gives(deblurrer: Deblurrer, name: str) -> None:
+    photo = defocused(PHOTOS[name])[0]
+    with torch.inference_mode():
+        image = deblurrer.model(torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255).image[0]
+    expected = image.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
+    assert psnr(deblurrer(photo), expected) > 75  # one value in a thousand falls on the other side of a half
+    assert np.abs(deblurrer(photo).astype(int) - expected).max() <= 1
+
+
+def test_seams_do_not_show_in_the_difference(deblurrer: Deblurrer) -> None:
+    photo = defocused(np.concatenate([PHOTOS["motorcycle"], PHOTOS["motorcycle"][:, ::-1]], axis=1)[:96])[0]
+    columns = Deblurrer(deblurrer.model, device="cpu", tile=160)(photo).astype(int)
+    difference = np.abs(columns - Deblurrer(deblurrer.model, device="cpu", tile=2048)(photo)).mean(axis=(0, 2))
+    starts = [c.first for c in Column.all(photo.shape[:2], 160, CONTEXT["auto"], deblurrer.model.config.size_multiple)]
+    assert len(starts) > 2
+    seams = np.concatenate([difference[first : first + SEAM] for first in starts[1:]])
+    assert difference.max() < 1 and seams.max() < 0.5  # of 255; where every pixel is off by one the mean is 1

@@ -106,3 +106,16 @@ def test_a_larger_photo_takes_longer() -> None:
 def test_a_time_needs_repeats() -> None:
     with pytest.raises(ValueError, match="repeats must be 1 or more, got 0"):
         time_photo(Clock(1.0), repeats=0)  # type: ignore[arg-type]
+
+
+def test_bytes_are_those_of_every_layers_inputs_weights_and_outputs() -> None:
+    config = replace(PRESETS["paper"], widths=(8, 12, 16), num_atoms=4)
+    found = complexity(config, height=96, width=128)
+    full, memory = 96 * 128, 48 * 64
+    hidden = config.num_coefficients
+    pixels = sum(n / 4**t for t, n in enumerate((1, 1, 1)))  # of three scales, by those of the first
+    weights = 25 * (8 + hidden) * 4 * hidden + 4 * hidden
+    assert found.bytes["memory"] == 4 * (memory * (8 + 5 * hidden) * pixels + 3 * weights)
+    assert found.bytes["RKR"] == 4 * (6 + hidden) * (1 * full + 2 * full // 4 + 3 * full // 16)
+    assert found.bytes["image head"] == 0 < found.bytes["coefficients"] < found.bytes["U-Net"]
+    assert found.total_bytes == sum(found.bytes.values())
