@@ -27,7 +27,7 @@ TILE = 6
 
 ALIGNMENT = 16
 """Maps start at multiples of so many numbers: a line of the cache."""
-KEPT_BYTES = 1 << 30
+KEPT_BYTES = 3 << 29
 """Up to so much memory is kept for the next photo; fresh memory costs as much time as what is written to it."""
 
 
@@ -71,11 +71,14 @@ class StreamedNetwork:
             prepared = Prepared(self._model)
             self._prepared = prepared, _state(self._model)
         try:
-            wiring = self._spare.pop()  # so that no other thread has it
+            wiring: _Wiring | None = self._spare.pop()  # so that no other thread has it
         except IndexError:
             wiring = None
-        if wiring is None or wiring.network is not prepared or not wiring.fits(photo, radius):
-            wiring = _Wiring(prepared, photo.shape[:2], radius=radius)
+        if wiring is not None and wiring.network is prepared and wiring.fits(photo, radius):
+            wiring.start(photo)
+            return wiring
+        del wiring  # before new memory is taken
+        wiring = _Wiring(prepared, photo.shape[:2], radius=radius)
         wiring.start(photo)
         return wiring
 

@@ -59,8 +59,8 @@ class Rows:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of memory for as many rows as a rehearsal (`Step.pull`) has found that are held together."""
-        # what is kept for long is moved in memory a quarter as often if there is as much room again
-        capacity = self._capacity * (2 if self._kept > self._capacity // 4 else 1)
+        # what is kept for long is moved in memory half as often if there is half as much room again
+        capacity = self._capacity + (self._capacity // 2 if self._kept > self._capacity // 4 else 0)
         if self.planar:
             return self.channels, capacity, self.width
         return capacity + _SLACK, self.width + 2 * self.pad + _SLACK, self.channels
