@@ -1,6 +1,6 @@
 """Peak memory and time of `nrknet deblur` on photos of growing size, and what a megapixel takes once it is running.
 
-    python benchmarks/large_photos.py --megapixels 1 6 24 48 --json benchmarks/results/large_photos.json
+    python -m benchmarks.large_photos --megapixels 1 6 24 48 --json benchmarks/results/large_photos.json
 
 The photos are scikit-image's cat, repeated mirror-wise and stored as JPEG. `seconds` and `peak_mb` are those of one
 `nrknet deblur` process, Python's start and reading and writing included. `running` is the network alone, from pixels to

@@ -1,6 +1,6 @@
 """How far photos done in tiles differ from the same photos done whole, in dB.
 
-python benchmarks/tiles.py PHOTOS --tiles 256 512 --limit 5 --json benchmarks/results/tiles.json
+    python -m benchmarks.tiles PHOTOS --tiles 256 512 --limit 5 --json benchmarks/results/tiles.json
 """
 
 import argparse

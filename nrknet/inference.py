@@ -165,7 +165,8 @@ def restore_file(deblurrer: Deblurrer, source: Path, target: Path, progress: Pro
         ValueError: the photo is smaller than 16 pixels.
     """
     photo = read_photo(source)
-    write_photo(target, photo.with_pixels(deblurrer(photo.pixels, progress=progress)))
+    photo = photo.with_pixels(deblurrer(photo.pixels, progress=progress))  # lets go of the blurred pixels
+    write_photo(target, photo)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """The streamed network computes what NRKNet.forward computes, in memory that does not grow with the photo's height."""
 
+import gc
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -154,3 +156,21 @@ def test_memory_does_not_grow_with_the_height(name: str, monkeypatch: pytest.Mon
         (wiring,) = network._spare
         held.append(wiring.bytes)
     assert held[0] == held[1]
+
+
+@torch.inference_mode()
+def test_memory_is_kept_for_the_next_photo_of_the_size_and_let_go_before_another() -> None:
+    network, photo = StreamedNetwork(random_network(PRESETS["lite"])), data.coffee()
+    list(network(photo[:64, :96].copy()))
+    (kept,) = network._spare
+    list(network(photo[64:128, 96:192].copy()))
+    assert network._spare == [kept]
+    gone = weakref.ref(kept)
+    del kept
+    gc.disable()  # as while a photo passes
+    try:
+        next(bands := network(photo[:96, :64].copy()))
+        assert gone() is None
+        bands.close()  # type: ignore[attr-defined]
+    finally:
+        gc.enable()
