@@ -1,8 +1,7 @@
 """The one path from pixels to pixels: precision, columns with blended seams, and what the network saw."""
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from nrknet.analysis import Analysis, Pixels, ScaleDetails, to_rgb
 from nrknet.bands import BandedNetwork
+from nrknet.collection import no_collection
 from nrknet.fast.elements import to_pixels
 from nrknet.fast.network import StreamedNetwork
 from nrknet.imageio import read_photo, write_photo
@@ -139,7 +139,7 @@ class Deblurrer:
                 pass
         for column in columns:
             part, whole = image[:, column.start : column.stop], len(columns) == 1
-            with _no_collection():
+            with no_collection():
                 for band in self._network(part, radius=radius is not None, details=details if whole else None):
                     colours = column.blended(band.image, band.start)
                     where = slice(band.start, band.stop), slice(column.first, column.first + colours.shape[2])
@@ -167,18 +167,6 @@ def restore_file(deblurrer: Deblurrer, source: Path, target: Path, progress: Pro
     photo = read_photo(source)
     photo = photo.with_pixels(deblurrer(photo.pixels, progress=progress))  # lets go of the blurred pixels
     write_photo(target, photo)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Leave cyclic garbage alone for a while: looking for it stops all threads of the kernels, again and again."""
-    wanted = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if wanted:
-            gc.enable()
 
 
 def _check(image: Pixels) -> None:
