@@ -106,7 +106,7 @@ def test_the_contributions_of_the_scales_and_the_photo_make_the_series(seen: See
     assert [part.shape for part in analysis.contributions] == [photo.shape] * 3
     assert np.allclose(photo / 255 + sum(analysis.contributions), analysis.series, atol=1e-5)
     if deblurrer.model.image_head is None:
-        assert np.abs(analysis.series.clip(0, 1) * 255 - analysis.image).max() < 0.501  # rounded, of another sum's order
+        assert np.abs(analysis.series.clip(0, 1) * 255 - analysis.image).max() < 0.501  # another order of sums
 
 
 @pytest.mark.parametrize("preset", ["paper", "lite"])
