@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.equal_budget import commit
 from nrknet._version import __version__
+from nrknet.commands.options import size
 from nrknet.complexity import complexity, time_photo
 from nrknet.config import PRESETS, VARIANTS, NRKNetConfig
 from nrknet.inference import MIN_TILE, Deblurrer
@@ -49,16 +50,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", default=list(PRESETS), choices=PRESETS, metavar="PRESET")
     parser.add_argument("--variants", nargs="*", default=list(TIMED), choices=VARIANTS, metavar="V")
-    parser.add_argument("--size", default="1280x720", metavar="WxH")
+    parser.add_argument("--size", type=size, default="1280x720", metavar="WxH")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--tile", type=int, help="default: the photo's longer side")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    try:
-        width, height = (int(side) for side in args.size.split("x"))
-    except ValueError:
-        parser.error(f"--size must be WIDTHxHEIGHT in pixels, such as 1280x720, got {args.size!r}")
+    width, height = args.size
     tile = args.tile or max(width, height, MIN_TILE)
     device = torch.cuda.get_device_name() if args.device.startswith("cuda") else args.device
     found: dict[str, Any] = {

@@ -33,6 +33,7 @@ from benchmarks.equal_budget import commit
 from benchmarks.released_reference import fill_weights, released_output
 from nrknet import Deblurrer
 from nrknet._version import __version__
+from nrknet.commands.options import size
 from nrknet.complexity import complexity
 from nrknet.fast.compiler import library
 from nrknet.imageio import read_photo
@@ -134,19 +135,16 @@ def measure(photo: Photo, *, device: str, repeats: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="1280x720", metavar="WxH", help="sides that divide by 16")
+    parser.add_argument("--size", type=size, default="1280x720", metavar="WxH", help="sides that divide by 16")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--photo", type=Path)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--keep-freed", action="store_true")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    try:
-        width, height = (int(side) for side in args.size.split("x"))
-    except ValueError:
-        parser.error(f"--size must be WIDTHxHEIGHT in pixels, such as 1280x720, got {args.size!r}")
+    width, height = args.size
     if width % 16 or height % 16 or min(width, height) < 32:
-        parser.error(f"the baseline takes sides from 32 that divide by 16, got {args.size}")
+        parser.error(f"the baseline takes sides from 32 that divide by 16, got {width}x{height}")
     if args.repeats < 1:
         parser.error(f"--repeats must be 1 or more, got {args.repeats}")
     if args.keep_freed and any(os.environ.get(name) != value for name, value in KEPT.items()):

@@ -23,6 +23,7 @@ from PIL import Image
 from benchmarks.equal_budget import commit
 from benchmarks.large_photos import cat_photo, running_seconds
 from nrknet._version import __version__
+from nrknet.commands.options import size
 
 HELP = (sys.executable, "-m", "nrknet", "--help")
 PYTORCH = (sys.executable, "-c", "import torch")
@@ -57,15 +58,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--model", default="lite")
-    parser.add_argument("--size", default="1280x720", metavar="WxH")
+    parser.add_argument("--size", type=size, default="1280x720", metavar="WxH")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    try:
-        width, height = (int(side) for side in args.size.split("x"))
-    except ValueError:
-        parser.error(f"--size must be WIDTHxHEIGHT in pixels, such as 1280x720, got {args.size!r}")
-    if args.repeats < 1 or min(width, height) < 16:
-        parser.error("--repeats must be 1 or more, and the photo at least 16 pixels high and wide")
+    width, height = args.size
+    if args.repeats < 1:
+        parser.error(f"--repeats must be 1 or more, got {args.repeats}")
     rows = measure(width=width, height=height, model=args.model, repeats=args.repeats)
     for name, row in rows.items():
         row.update({k: round(v, 3) for k, v in row.items()})

@@ -118,6 +118,7 @@ class Deblurrer:
         return torch.autocast("cuda", torch.bfloat16)
 
     @torch.inference_mode()
+    @no_collection()
     def _run(
         self, image: Pixels, progress: Progress | None, radius: NDArray[np.float32] | None = None,
         details: list[ScaleDetails] | None = None,
@@ -139,15 +140,14 @@ class Deblurrer:
                 pass
         for column in columns:
             part, whole = image[:, column.start : column.stop], len(columns) == 1
-            with no_collection():
-                for band in self._network(part, radius=radius is not None, details=details if whole else None):
-                    colours = column.blended(band.image, band.start)
-                    where = slice(band.start, band.stop), slice(column.first, column.first + colours.shape[2])
-                    to_pixels(colours, restored[where], swap=self.model.config.channel_order == "bgr")
-                    if radius is not None and band.radius is not None:
-                        radius[where] = column.blended(band.radius, band.start, plane=3)[0].numpy()
-                    if progress is not None:
-                        progress((column.number * height + band.stop) / (len(columns) * height))
+            for band in self._network(part, radius=radius is not None, details=details if whole else None):
+                colours = column.blended(band.image, band.start)
+                where = slice(band.start, band.stop), slice(column.first, column.first + colours.shape[2])
+                to_pixels(colours, restored[where], swap=self.model.config.channel_order == "bgr")
+                if radius is not None and band.radius is not None:
+                    radius[where] = column.blended(band.radius, band.start, plane=3)[0].numpy()
+                if progress is not None:
+                    progress((column.number * height + band.stop) / (len(columns) * height))
         return restored
 
 

@@ -74,11 +74,10 @@ class StreamedNetwork:
             wiring: _Wiring | None = self._spare.pop()  # so that no other thread has it
         except IndexError:
             wiring = None
-        if wiring is not None and wiring.network is prepared and wiring.fits(photo, radius):
-            wiring.start(photo)
-            return wiring
-        del wiring  # before new memory is taken
-        wiring = _Wiring(prepared, photo.shape[:2], radius=radius)
+        if wiring is not None and (wiring.network is not prepared or not wiring.fits(photo, radius)):
+            wiring = None  # before new memory is taken
+        if wiring is None:
+            wiring = _Wiring(prepared, photo.shape[:2], radius=radius)
         wiring.start(photo)
         return wiring
 

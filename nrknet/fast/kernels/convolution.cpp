@@ -1,5 +1,5 @@
-// Convolutions with what follows them: bias, ReLU, a sum. Counts of channels are multiples of 16, but for inputs of direct
-// ones.
+// Convolutions with what follows them: bias, ReLU, a sum. Counts of channels are multiples of 16, but for what direct
+// ones read.
 //
 // Those at stride 1 use Winograd's algorithm (Lavin and Gray, CVPR 2016) on tiles of 8x8 inputs: 3x3 ones F(6x6, 3x3),
 // 5x5 ones F(4x4, 5x5), and transposed ones, as four 2x2 ones, F(7x7, 2x2). So 64 products give 36, 16 or 49 outputs,
