@@ -165,7 +165,8 @@ class NRKNetConfig:
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ValueError(f"unknown configuration keys {unknown}; known: {sorted(known)}")
+            more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
+            raise ValueError(f"unknown configuration keys {unknown[:8]}{more}; known: {sorted(known)}")
         return cls(**values)
 
 

@@ -1,12 +1,9 @@
-"""The model folder: config.json and model.safetensors, written atomically and read strictly; here or on the Hub."""
+"""The model folder: config.json and model.safetensors, written atomically and read strictly."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -14,8 +11,8 @@ from torch import Tensor
 from nrknet.config import NRKNetConfig
 
 CONFIG_FILE, WEIGHTS_FILE, TRAINING_FILE = "config.json", "model.safetensors", "training.json"
-HUB_NAME = re.compile(r"(?P<repo>[\w][\w.-]*/[\w][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
-""" "owner/repo" or "owner/repo@revision"."""
+MAX_CONFIG_BYTES = 100_000
+"""A configuration takes under 1000; what comes from elsewhere is not read whole to find that out."""
 
 
 def write_folder(
@@ -54,29 +51,44 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
     part.replace(path)
 
 
+def read_config(path: Path) -> NRKNetConfig:
+    """Read a config.json.
+
+    Raises:
+        ValueError: the file is missing, broken or far too large, or has unknown keys or bad values; one sentence.
+    """
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ValueError(f"{path.stat().st_size} bytes are too many, expected at most {MAX_CONFIG_BYTES}")
+        return NRKNetConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except RecursionError as error:
+        raise ValueError(f"{path}: lists in lists without end") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def read_folder(folder: Path) -> tuple[NRKNetConfig, dict[str, Tensor]]:
     """Read config.json and model.safetensors, floats as 32 bit, on the CPU.
 
     Raises:
         ValueError: a file is missing or broken, or the configuration has unknown keys or bad values.
     """
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder} is not a model folder with {CONFIG_FILE} and {WEIGHTS_FILE}: no {name}")
+    config = read_config(folder / CONFIG_FILE)
     try:
-        values = json.loads((folder / CONFIG_FILE).read_text())
         tensors = load_file(folder / WEIGHTS_FILE)
     except (OSError, ValueError, SafetensorError) as error:
-        raise ValueError(f"{folder} is not a model folder with {CONFIG_FILE} and {WEIGHTS_FILE}: {error}") from error
-    try:
-        config = NRKNetConfig.from_dict(values)
-    except ValueError as error:
-        raise ValueError(f"{folder / CONFIG_FILE}: {error}") from error
+        raise ValueError(f"{folder / WEIGHTS_FILE} is not a safetensors file: {error}") from error
     return config, {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
 
 
 def check_state(found: dict[str, Tensor], expected: dict[str, Tensor], *, source: str) -> None:
-    """Compare parameter names and shapes.
+    """Compare parameter names, shapes, and whether they are floats.
 
     Raises:
-        ValueError: one line that names the missing, extra or misshapen parameters.
+        ValueError: one line that names the missing, extra, misshapen or mistyped parameters.
     """
     problems = []
     for word, names in (("missing", expected.keys() - found.keys()), ("unexpected", found.keys() - expected.keys())):
@@ -86,31 +98,8 @@ def check_state(found: dict[str, Tensor], expected: dict[str, Tensor], *, source
     for name in sorted(expected.keys() & found.keys()):
         if found[name].shape != expected[name].shape:
             problems.append(f"{name} is {list(found[name].shape)}, expected {list(expected[name].shape)}")
+        elif found[name].is_floating_point() != expected[name].is_floating_point():
+            problems.append(f"{name} holds {found[name].dtype}, expected {expected[name].dtype}")
     if problems:
         more = f"; and {len(problems) - 4} more" if len(problems) > 4 else ""
         raise ValueError(f"{source}: {'; '.join(problems[:4])}{more}")
-
-
-def download_folder(source: str, **options: Any) -> Path:
-    """Fetch the two files of a model repository; offline, what is in the Hub's cache is used.
-
-    Args:
-        source: "owner/repo" or "owner/repo@revision".
-        options: passed to `hf_hub_download`, a revision that `source` does not name among them.
-
-    Raises:
-        ValueError: the repository or a file is not there, or the Hub cannot be reached.
-    """
-    match = HUB_NAME.fullmatch(source)
-    if match is None:
-        raise ValueError(f"a repository on the Hub is named owner/repo or owner/repo@revision, got {source!r}")
-    if match["revision"]:
-        options["revision"] = match["revision"]
-    try:
-        files = [hf_hub_download(match["repo"], name, **options) for name in (CONFIG_FILE, WEIGHTS_FILE)]
-    except LocalEntryNotFoundError as error:
-        raise ValueError(f"{source} is not here or in the cache, and the Hub cannot be reached") from error
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{source} cannot be loaded from the Hugging Face Hub: {reason}") from error
-    return Path(files[1]).parent

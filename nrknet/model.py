@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,12 +11,14 @@ from torch import Tensor, nn
 from nrknet.atoms import ATOM_BANKS
 from nrknet.basis import coefficient_basis
 from nrknet.config import NRKNetConfig
-from nrknet.folder import check_state, download_folder, read_folder, write_folder
+from nrknet.folder import check_state, read_folder, write_folder
 from nrknet.layers import (
     EVIDENCE_BANDS,
     HEADS,
     MEMORY_CELLS,
+    ConvLSTM,
     ImageHead,
+    MemorylessCell,
     RadiusHead,
     State,
     UNet,
@@ -25,6 +26,7 @@ from nrknet.layers import (
     upsample,
 )
 from nrknet.neumann import BlurOperator, LearnedFusion, fuse_scales, neumann_terms, pyramid
+from nrknet.repository import download_folder
 
 MIN_SIZE = 16
 
@@ -84,9 +86,8 @@ class NRKNet(
         super().__init__()
         self.config = config
         self.atoms = ATOM_BANKS[config.atoms](config)
-        channels = 3 * config.stem**2 + (EVIDENCE_BANDS if config.evidence else 0)
-        self.unet = UNet(channels, config.widths, config.num_blocks, padding=config.padding)
-        self.memory = MEMORY_CELLS[config.memory](config.widths[0], config.hidden_channels, config.memory_kernel)
+        self.unet = _make_unet(config)
+        self.memory = _make_memory(config)
         self.head = HEADS[config.head](config)
         self.image_head = ImageHead(config) if config.image_blocks else None
         self.fusion = LearnedFusion(config.num_coefficients) if config.fusion == "learned" else None
@@ -108,29 +109,60 @@ class NRKNet(
             ValueError: a file is missing or broken, or the weights do not fit the configuration.
         """
         config, tensors = read_folder(folder)
+        _check_large_parts(config, tensors, source=str(folder))
         model = cls(config)
         check_state(tensors, model.state_dict(), source=str(folder))
         model.load_state_dict(tensors)
         return model.eval()
 
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        map_location: str | torch.device = "cpu",
+        config: NRKNetConfig | None = None,
+    ) -> "NRKNet":
+        """Load a network from a folder or from the Hugging Face Hub, as strictly as `load_model` does.
+
+        The mixin's own loading would ask for config.json before the name is checked, drop the keys of it that it does
+        not know, and accept missing parameters.
+
+        Args:
+            pretrained_model_name_or_path: a folder, "owner/repo" or "owner/repo@revision".
+            revision: a branch, a tag or a commit; None: the branch main.
+            token: of the Hub; None: the one that is logged in, False: none.
+            cache_dir: where downloads are kept; None: the Hub's own cache.
+            force_download: fetch again what is in the cache.
+            local_files_only: ask nobody, take what is in the cache.
+            map_location: the device.
+            config: what the network's own configuration must be; None: whatever it is.
+
+        Returns:
+            The network in evaluation mode.
+
+        Raises:
+            ValueError: nothing of that name, or what is there cannot be loaded; one sentence.
+        """
+        source = str(pretrained_model_name_or_path)
+        if Path(source).is_dir():
+            folder = Path(source)
+        else:
+            options = {"token": token, "cache_dir": cache_dir, "force_download": force_download}
+            folder = download_folder(source, revision=revision, local_files_only=local_files_only, **options)
+        model = cls.from_folder(folder)
+        if config is not None and config != model.config:
+            raise ValueError(f"{source}: the configuration is read from its config.json and cannot be replaced")
+        return model.to(map_location)
+
     def _save_pretrained(self, save_directory: Path) -> None:
         """Let the mixin's `save_pretrained` and `push_to_hub` write what `load_model` reads."""
         write_folder(save_directory, self.config, self.state_dict())
-
-    @classmethod
-    def _from_pretrained(  # type: ignore[no-untyped-def, override]
-        cls, *, model_id: str, map_location: str = "cpu", config: object = None, **options: Any
-    ) -> "NRKNet":
-        """Let the mixin's `from_pretrained` load as strictly as `load_model` does.
-
-        The mixin's own loading accepts missing parameters, and the `config` that it hands over has lost the keys
-        that it did not know: the file is read again.
-        """
-        folder = Path(model_id) if Path(model_id).is_dir() else download_folder(model_id, **options)
-        model = cls.from_folder(folder)
-        if config is not None and config != model.config:
-            raise ValueError(f"{model_id}: the configuration is read from its config.json and cannot be replaced")
-        return model.to(map_location)
 
     def forward(self, blurred: Tensor) -> NRKNetOutput:
         """Deblur.
@@ -200,3 +232,29 @@ class NRKNet(
                 evidence = blur_evidence(level, self.config.stem)
             x = torch.cat([x - 0.5, evidence.to(x.dtype)], dim=1)
         return x.contiguous(memory_format=torch.channels_last)
+
+
+def _make_unet(config: NRKNetConfig) -> UNet:
+    channels = 3 * config.stem**2 + (EVIDENCE_BANDS if config.evidence else 0)
+    return UNet(channels, config.widths, config.num_blocks, padding=config.padding)
+
+
+def _make_memory(config: NRKNetConfig) -> ConvLSTM | MemorylessCell:
+    return MEMORY_CELLS[config.memory](config.widths[0], config.hidden_channels, config.memory_kernel)
+
+
+def _check_large_parts(config: NRKNetConfig, tensors: dict[str, Tensor], *, source: str) -> None:
+    """Compare what grows with the square of the widths before memory is taken for it.
+
+    A configuration from elsewhere may describe gigabytes, and come with weights of a few bytes.
+
+    Raises:
+        ValueError: the weights do not fit the configuration.
+    """
+    with torch.device("meta"):  # shapes alone
+        parts: dict[str, nn.Module] = {"unet": _make_unet(config), "memory": _make_memory(config)}
+        if config.image_blocks:
+            parts["image_head"] = ImageHead(config)
+    expected = {f"{part}.{name}": value for part in parts for name, value in parts[part].state_dict().items()}
+    found = {name: value for name, value in tensors.items() if name.partition(".")[0] in parts}
+    check_state(found, expected, source=source)

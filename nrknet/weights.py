@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from nrknet.config import PRESETS
-from nrknet.folder import HUB_NAME, WEIGHTS_FILE, check_state, download_folder, write_folder
+from nrknet.folder import WEIGHTS_FILE, check_state, write_folder
 from nrknet.model import NRKNet
+from nrknet.repository import HUB_NAME, download_folder
 
 PREFERENCE = ("default", "lite")
 """Bundled networks, best first."""
