@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nrknet.inference import Deblurrer
+from nrknet.processes import Processes
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +50,13 @@ def find_softness(photo: Tensor, curator: Deblurrer) -> Softness:
     return Softness(visible, visible & (defocus > SOFT_RADIUS))
 
 
-def find_all(photos: list[Tensor], curator: Deblurrer) -> list[Softness]:
-    """`find_softness` of many photos; says how a long search gets on, and what it found."""
+def find_all(photos: list[Tensor], curator: Deblurrer, processes: Processes | None = None) -> list[Softness]:
+    """`find_softness` of many photos, shared among processes; says how a long search gets on, and what it found."""
+    processes = processes or Processes(curator.device)
     found: list[Softness] = []
     reported = time.monotonic()
-    for photo in photos:
-        found.append(find_softness(photo, curator))
+    for softness in processes.in_turns(lambda photo: find_softness(photo, curator), photos):
+        found.append(softness)
         if time.monotonic() - reported > REPORT_EVERY:
             reported = time.monotonic()
             log.info("looking for what is out of focus: %d of %d photos", len(found), len(photos))

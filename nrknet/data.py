@@ -19,6 +19,7 @@ from torch import Tensor
 from nrknet.curation import MOST_SOFT, Softness
 from nrknet.defocus import DefocusConfig, render_scene
 from nrknet.imageio import is_probably_image
+from nrknet.processes import Processes
 from nrknet.reading import in_threads, read_pixels
 
 MOST_TRIES = 200
@@ -99,15 +100,15 @@ class StreamOptions:
 
     Args:
         size: side S of a crop in pixels.
-        batch: crops per step.
+        batch: crops per step, of all processes together.
         pool: crops per pool; a multiple of `batch`.
         reuse: passes over a pool.
         seed: decides everything.
         device: where crops are made and served.
-        process, num_processes: which of how many processes asks.
+        processes: that share the batch; by default this one alone takes all of it.
 
     Raises:
-        ValueError: `pool` is no multiple of `batch`.
+        ValueError: `pool` is no multiple of `batch`, or `batch` none of the number of processes.
     """
 
     size: int
@@ -116,12 +117,35 @@ class StreamOptions:
     reuse: int
     seed: int
     device: torch.device
-    process: int = 0
-    num_processes: int = 1
+    processes: Processes | None = None
 
     def __post_init__(self) -> None:
         if self.pool % self.batch:
             raise ValueError(f"pool must be a multiple of the batch size {self.batch}, got {self.pool}")
+        if self.processes is not None:
+            check_shares(self.batch, self.processes.count)
+
+    @property
+    def ours(self) -> slice:
+        """The part of a batch that this process takes: as much as every other."""
+        if self.processes is None:
+            return slice(None)
+        share = self.batch // self.processes.count
+        return slice(self.processes.index * share, (self.processes.index + 1) * share)
+
+
+def check_shares(batch: int, count: int) -> None:
+    """Every process takes as many crops as the others: the mean of their gradients is then that of all crops.
+
+    Raises:
+        ValueError: the batch cannot be shared out evenly among so many processes.
+    """
+    if batch % count:
+        fitting = ", ".join(str(n) for n in range(1, batch + 1) if batch % n == 0)
+        raise ValueError(
+            f"{batch} crops a step cannot be shared evenly among {count} processes; "
+            f"expected {fitting} processes, or a --batch that {count} divides"
+        )
 
 
 class CropStream(ABC, Generic[AnyCrops]):
@@ -129,8 +153,10 @@ class CropStream(ABC, Generic[AnyCrops]):
 
     Making crops on a CPU costs about as much as a training step, hence the reuse: every pass over a pool flips and
     turns its crops anew. A position in the stream (`step`) alone decides a batch, so training resumes exactly.
-    Several processes take turns at the pools of one stream, so no two see the same crops. On a CUDA device the next
-    pool is made in a thread while the current one is used; `close` gives it up.
+
+    Several processes share each batch. They take turns at making pools, all at the same time, and hand them round, so
+    that the crops of a step are the same however many processes there are; all must ask for the same steps in the same
+    order. On a CUDA device the next pool is made in a thread while the current one is used; `close` gives it up.
 
     Args:
         options: how crops are cut and served.
@@ -138,6 +164,7 @@ class CropStream(ABC, Generic[AnyCrops]):
 
     def __init__(self, options: StreamOptions) -> None:
         self.options = options
+        self.processes = options.processes or Processes(options.device)
         self.ahead = options.device.type == "cuda"  # on a CPU a thread would take from the step what it gives the pool
         self._number = -1
         self._crops: AnyCrops | None = None
@@ -168,35 +195,60 @@ class CropStream(ABC, Generic[AnyCrops]):
         return self.options.pool * self.options.reuse // self.options.batch
 
     def at(self, step: int, *, side: int | None = None) -> AnyCrops:
-        """The batch of one step; `side` cuts a random window of that many pixels from each crop."""
+        """This process's part of a step's batch; `side` cuts a random window of that many pixels from each crop."""
         options = self.options
-        turn, within = divmod(step, self.steps_per_pool)
-        number = turn * options.num_processes + options.process
+        number, within = divmod(step, self.steps_per_pool)
         lap, position = divmod(within * options.batch, options.pool)
         chance = np.random.default_rng((options.seed, 2, number, lap))
-        order = chance.permutation(options.pool)[position : position + options.batch]
+        order = chance.permutation(options.pool)[position : position + options.batch][options.ours]
         turns = chance.integers(0, 8, options.pool)[order]
         crops = self._pool_of(number)
         index = torch.from_numpy(order).to(crops.blurred.device)
         batch = crops.each(lambda x: x[index])
         if side is not None and side != options.size:
             window = np.random.default_rng((options.seed, 3, number, within))
-            corners = window.integers(0, options.size - side + 1, (options.batch, 2))
+            corners = window.integers(0, options.size - side + 1, (options.batch, 2))[options.ours]
             batch = batch.each(partial(_windows, corners=corners, side=side))
         return batch.floats().each(partial(_turned, turns=turns))
 
     def _pool_of(self, number: int) -> AnyCrops:
         if self._crops is None or number != self._number:
-            if self._ahead is not None and self._ahead[0] == number:
-                self._crops = self._ahead[1].result()
-            else:
-                self.close()  # nobody asks for what is made there
-                self._crops = self.make_pool(number)
-            self._number, self._ahead = number, None
-            if self.ahead:
-                later = number + self.options.num_processes
-                self._ahead = later, self._thread.submit(self.make_pool, later)
+            self._crops, self._number = self._new_pool(number), number
         return self._crops
+
+    def _new_pool(self, number: int) -> AnyCrops:
+        """The pool as the process makes it whose turn it is."""
+        count, maker = self.processes.count, number % self.processes.count
+        mine = number + (self.processes.index - maker) % count  # the next one that is this process's turn
+        if self._ahead is not None and self._ahead[0] != mine:
+            self.close()  # nobody asks for what is made there
+        if self._ahead is None and (self.ahead or mine // count == number // count):
+            self._begin(mine, in_thread=self.ahead and mine != number)
+        made = None
+        if self._ahead is not None and mine == number:
+            made, self._ahead = self._ahead[1].result(), None
+            if self.ahead:
+                self._begin(number + count, in_thread=True)
+        return self._handed_round(made, maker)
+
+    def _begin(self, number: int, *, in_thread: bool) -> None:
+        """Make a pool, in the thread, or now: without threads all processes make theirs when a turn begins."""
+        if in_thread:
+            self._ahead = number, self._thread.submit(self.make_pool, number)
+        else:
+            made: Future[AnyCrops] = Future()
+            made.set_result(self.make_pool(number))
+            self._ahead = number, made
+
+    def _handed_round(self, made: AnyCrops | None, maker: int) -> AnyCrops:
+        """The pool that process `maker` has made, on the device of each."""
+        if made is not None and self.processes.count == 1:
+            return made
+        outline = self.processes.share(None if made is None else made.each(lambda x: x.to("meta")), source=maker)
+        if made is None:
+            assert outline is not None
+            made = outline.each(lambda x: torch.empty_like(x, device=self.options.device))
+        return made.each(lambda x: self.processes.spread(x, source=maker))
 
 
 class RenderedCrops(CropStream[Batch]):

@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,12 @@ from PIL import Image
 
 from nrknet._version import __version__
 from nrknet.datasets import Masked, Pair, check_photos
+from nrknet.fingerprint import fingerprint_files, fingerprint_weights
 from nrknet.imageio import is_probably_image, photo_size, read_photo
 from nrknet.inference import Deblurrer, Pixels
 from nrknet.metrics import METRICS, Image8, Metric
 from nrknet.noreference import Mask, changes
+from nrknet.processes import Processes
 from nrknet.protocols import find_protocol
 from nrknet.scores import ImageScores, Scores, Size
 
@@ -38,6 +40,7 @@ def evaluate(
     resize: Size | None = None,
     lpips: "Lpips | None" = None,
     on_image: OnImage | None = None,
+    processes: Processes | None = None,
 ) -> Scores:
     """Deblur each photo and score input and output against the sharp one, or output against input where there is none.
 
@@ -48,16 +51,19 @@ def evaluate(
         model_name: noted in the result.
         resize: (width, height) to which all photos are first brought, antialiased, at 8 bits.
         lpips: as `load_lpips` gives it; without it, that column stays empty.
-        on_image: called after each photo.
+        on_image: called after each photo, by the main process.
+        processes: that share the photos, each with a network of its own; all return the same scores.
 
     Raises:
-        ValueError: no photos, an unknown protocol or one for other photos, or partners of unequal size.
+        ValueError: no photos, an unknown protocol or one for other photos, or partners of unequal size; AgreedError in
+            several processes, also where they hold other photos or another network.
         ImageError: a photo cannot be read.
     """
-    environment = _environment(deblurrer)
+    processes = processes or Processes(deblurrer.device)
+    processes.check_same({"network": fingerprint_weights(deblurrer.model)})
     return _score(
         lambda photo, blurred: deblurrer(blurred), photos, protocol, name=model_name, resize=resize, lpips=lpips,
-        on_image=on_image, environment=environment,
+        on_image=on_image, environment=_environment(processes, deblurrer), processes=processes,
     )  # fmt: skip
 
 
@@ -70,28 +76,37 @@ def score_restored(
     resize: Size | None = None,
     lpips: "Lpips | None" = None,
     on_image: OnImage | None = None,
+    processes: Processes | None = None,
 ) -> Scores:
     """Score photos that any method has restored and saved.
 
     Args:
         folder: one photo for each of `photos`, of the blurred photo's stem and, after `resize`, its size.
-        photos, protocol, resize, lpips, on_image: as for `evaluate`.
+        photos, protocol, resize, lpips, on_image, processes: as for `evaluate`.
         name: of the method, noted in the result.
 
     Raises:
         ValueError: as `evaluate`; or a restored photo is missing, is there twice, or has another size.
         ImageError: a photo cannot be read.
     """
-    files = _by_stem(Path(folder), photos)
+    processes = processes or Processes(torch.device("cpu"))
+    files = processes.together(lambda: _restored_files(Path(folder), photos, resize))
+    processes.check_same({"set of restored photos": fingerprint_files(files.values())})
+    return _score(
+        lambda photo, blurred: read_photo(files[photo.blurred.stem]).pixels, photos, protocol, name=name,
+        resize=resize, lpips=lpips, on_image=on_image, environment=_environment(processes), processes=processes,
+    )  # fmt: skip
+
+
+def _restored_files(folder: Path, photos: Photos, resize: Size | None) -> dict[str, Path]:
+    """The restored version of each photo by its stem, of the size that is scored."""
+    files = _by_stem(folder, photos)
     for photo in photos:
         expected, found = resize or photo_size(photo.blurred), photo_size(files[photo.blurred.stem])
         if found != expected:
             sizes = "{}x{}, expected {}x{}".format(*found, *expected)
             raise ValueError(f"{files[photo.blurred.stem]} is {sizes} pixels")
-    return _score(
-        lambda photo, blurred: read_photo(files[photo.blurred.stem]).pixels, photos, protocol, name=name,
-        resize=resize, lpips=lpips, on_image=on_image, environment=_environment(),
-    )  # fmt: skip
+    return files
 
 
 def _by_stem(folder: Path, photos: Photos) -> dict[str, Path]:
@@ -121,13 +136,15 @@ def _score(
     lpips: "Lpips | None",
     on_image: OnImage | None,
     environment: dict[str, str | int],
+    processes: Processes,
 ) -> Scores:
-    rules = find_protocol(protocol)
-    check_photos(photos, has_truth=rules.has_truth)
-    known = METRICS if lpips is None else {**METRICS, **lpips.metrics}
-    metrics = {metric: known[metric] for metric in rules.metrics if metric in known}
-    results = []
-    for photo in photos:
+    def look() -> Mapping[str, Metric]:
+        rules = find_protocol(protocol)
+        check_photos(photos, has_truth=rules.has_truth)
+        known = METRICS if lpips is None else {**METRICS, **lpips.metrics}
+        return {metric: known[metric] for metric in rules.metrics if metric in known}
+
+    def score(photo: Pair | Masked) -> ImageScores:
         blurred = read_photo(photo.blurred).pixels
         if resize is not None:
             blurred = _reduced(_to_8bit(blurred), resize)
@@ -135,10 +152,23 @@ def _score(
         restored = restore(photo, blurred)
         seconds = time.perf_counter() - started
         before, after = _measure(photo, _to_8bit(blurred), _to_8bit(restored), resize, metrics)
-        results.append(ImageScores(photo.name, before, after, seconds))
-        if on_image is not None:
-            on_image(results[-1])
+        return ImageScores(photo.name, before, after, seconds)
+
+    metrics = processes.together(look)
+    files = fingerprint_files(path for photo in photos for path in _files(photo))
+    processes.check_same({"set of photos": files, "set of metrics": list(metrics), "size": resize})
+    results = []
+    for scored in processes.in_turns(score, list[Pair | Masked](photos)):
+        results.append(scored)
+        if on_image is not None and processes.is_main:
+            on_image(scored)
     return Scores(protocol, name, tuple(results), resize, environment)
+
+
+def _files(photo: Pair | Masked) -> Iterator[Path]:
+    """The files that scoring a photo reads."""
+    partner = photo.mask if isinstance(photo, Masked) else photo.sharp
+    yield from (photo.blurred,) if partner is None else (photo.blurred, partner)
 
 
 def _measure(
@@ -162,7 +192,7 @@ def _read_mask(photo: Masked, resize: Size | None) -> Mask | None:
     return np.asarray(white if resize is None else white.resize(resize, Image.Resampling.NEAREST)) > 127
 
 
-def _environment(deblurrer: Deblurrer | None = None) -> dict[str, str | int]:
+def _environment(processes: Processes, deblurrer: Deblurrer | None = None) -> dict[str, str | int]:
     """Where and with what it is measured; without a network, only the scoring's part."""
     record: dict[str, str | int] = {
         "nrknet": __version__,
@@ -170,6 +200,7 @@ def _environment(deblurrer: Deblurrer | None = None) -> dict[str, str | int]:
         "torch": torch.__version__,
         "processor": platform.machine(),
         "cores": os.cpu_count() or 1,
+        "processes": processes.count,
     }
     if deblurrer is not None:
         device = deblurrer.device

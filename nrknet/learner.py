@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nrknet.config import NRKNetConfig
 from nrknet.data import Crops, CropStream, RenderedCrops
+from nrknet.fingerprint import fingerprint_weights
 from nrknet.grow import grow
 from nrknet.layers import RadiusHead
 from nrknet.losses import total_loss
@@ -85,21 +86,23 @@ class Learner:
             log.info("no pre-fitting of the radius table: these photos do not say how far out of focus they are")
 
     def join(self) -> None:
-        """Average gradients with the other processes from here on."""
+        """Go on from the main process's weights, and average gradients with the other processes from here on."""
         self.network = self.processes.wrap(self.model)
+        for value in self.averaged.state_dict().values():
+            self.processes.spread(value)
 
     def pass_milestones(self, progress: float, best: Path) -> None:
         """At a milestone of a recipe that restarts, go on from the best weights so far with a new Adam.
 
         Args:
             progress: share of the run that is done.
-            best: folder of the best weights; not there before the first validation.
+            best: the main process's folder of the best weights; not there before the first validation.
         """
         behind = self.recipe.milestone_at(progress)
         if self.recipe.restart and behind > self.milestones:
-            self.processes.wait()  # for the main one to have written its best
-            if best.is_dir():
-                state = NRKNet.from_folder(best).state_dict()
+            mine = NRKNet.from_folder(best).state_dict() if self.processes.is_main and best.is_dir() else None
+            state = self.processes.share(mine)
+            if state is not None:
                 self.model.load_state_dict(state)
                 self.averaged.load_state_dict(state)
             self.optimiser = torch.optim.Adam(self._parameters(), lr=self.recipe.rate)
@@ -109,11 +112,12 @@ class Learner:
         """One step of Adam.
 
         Args:
-            batch: RGB crops, on any device.
+            batch: RGB crops, on any device: this process's part.
             progress: share of the run that is done.
 
         Returns:
-            rate, loss, gain_db over the inputs under 35 dB, norm of the gradient, and each term of the loss.
+            rate, loss, gain_db over the inputs under 35 dB, norm of the gradient, and each term of the loss; of the
+            crops of all processes.
 
         Raises:
             FloatingPointError: the loss or the gradient is not finite; the weights are as they were.
@@ -133,20 +137,22 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.optimiser.param_groups[0]["params"], recipe.clip)
-        # after the backward pass, which hands what one process has got wrong on to all: they stop together
-        for name, value in (("loss", loss), ("gradient", norm)):
-            if not math.isfinite(number := value.item()):
-                raise FloatingPointError(f"the {name} is {number} at step {self.step}; the last checkpoint is kept")
+        gain, num_soft = _gains(output.image, batch)
+        seen = self._of_all({"loss": loss.detach(), "gain_db": gain, "gradient": norm, **terms, "soft": num_soft})
+        # what one process has got wrong is in the means of all: they stop together
+        for name in ("loss", "gradient"):
+            if not math.isfinite(seen[name]):
+                raise FloatingPointError(f"the {name} is {seen[name]} at step {self.step}; the last checkpoint is kept")
         self.optimiser.step()
-        self.processes.share_buffers(self.model)
         self.step += 1
         self.ema.update_parameters(self.model)
-        with torch.no_grad():
-            start = psnr(batch.blurred, batch.sharp)
-            gains = (psnr(output.image, batch.sharp) - start)[start < SOFT_DB]
-        gain = gains.mean() if len(gains) else 0.0
-        record = {"loss": loss.detach(), "gain_db": gain, "gradient": norm, **terms}
-        return {"rate": rate, **{name: round(float(value), 6) for name, value in record.items()}}
+        seen["gain_db"] /= seen.pop("soft") or 1.0
+        return {"rate": rate, **{name: round(value, 6) for name, value in seen.items()}}
+
+    def _of_all(self, values: dict[str, Tensor]) -> dict[str, float]:
+        """The means of numbers over the processes: one message, and one wait for the device."""
+        means = self.processes.mean(torch.stack([value.float() for value in values.values()]))
+        return dict(zip(values, means.tolist(), strict=True))
 
     def check_agreement(self) -> None:
         """Make sure that the processes have trained one network: each goes on from its own copy.
@@ -154,7 +160,7 @@ class Learner:
         Raises:
             RuntimeError: their averaged weights differ.
         """
-        found = self.processes.fingerprints(self.averaged)
+        found = self.processes.gather(fingerprint_weights(self.averaged))
         if len(set(found)) > 1:
             raise RuntimeError(f"the processes end with different weights: {found}")
 
@@ -173,3 +179,11 @@ class Learner:
         self.ema.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.milestones = state["progress"]["step"], state["progress"]["milestones"]
+
+
+@torch.no_grad()
+def _gains(image: Tensor, batch: Crops) -> tuple[Tensor, Tensor]:
+    """Sum of the gains in dB over inputs under 35 dB, and the number of those."""
+    start = psnr(batch.blurred, batch.sharp)
+    is_soft = start < SOFT_DB
+    return (psnr(image, batch.sharp) - start)[is_soft].sum(), is_soft.sum()

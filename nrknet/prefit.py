@@ -28,7 +28,7 @@ def prefit_table(model: NRKNet, crops: RenderedCrops, *, steps: int, weights: Lo
 
     Args:
         model: a network with a radius head; its atoms, basis and table are changed.
-        crops: source of rendered crops.
+        crops: source of rendered crops; processes that share it fit one table.
         steps: Adam steps.
         weights: uses the scale weights and the FDR term.
         rate: Adam's learning rate, cosine decay to 0.
@@ -103,10 +103,13 @@ def _fit(
             loss = loss + weights.scale_weight(t) * _prediction(image, sharp, weights, shares)
         optimiser.zero_grad()
         loss.backward()
+        for parameter in parameters:
+            if parameter.grad is not None:  # independent atoms may have no part in a step
+                parameter.grad.copy_(crops.processes.mean(parameter.grad))
         optimiser.step()
         schedule.step()
         if step % 50 == 0:
-            log.info("prefit %d: loss %.5f", step, loss.item())
+            log.info("prefit %d: loss %.5f", step, crops.processes.mean(loss.detach()).item())
     optimiser.zero_grad()
 
 

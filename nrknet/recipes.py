@@ -45,7 +45,7 @@ class Recipe:
         warmup: steps over which the rate rises linearly.
         milestones: (share of the run, factor of the rate from there on), in order; none: cosine decay to 2 %.
         restart: at each milestone go back to the best weights so far, with a new Adam.
-        batch: crops per step.
+        batch: crops per step, of all processes together.
         size: crop side in pixels; margin: rendered around it and cut off.
         patches: (share of the run, side of a random window of each crop from there on), in order; none: whole crops.
             Small windows first make cheap steps while there is most to learn; validation is on whole crops.
@@ -90,6 +90,16 @@ class Recipe:
             raise ValueError(f"patches must be no larger than the crops of {self.size} pixels, got {self.patches}")
         if self.pool % self.batch:
             raise ValueError(f"pool must be a multiple of the batch size {self.batch}, got {self.pool}")
+
+    def with_batch(self, batch: int) -> "Recipe":
+        """The recipe with so many crops a step, in pools of as many crops or a few more; the rate stays.
+
+        Raises:
+            ValueError: the batch is below 1.
+        """
+        if batch < 1:
+            raise ValueError(f"a step takes 1 crop or more, got {batch}")
+        return replace(self, batch=batch, pool=batch * math.ceil(self.pool / batch))
 
     def check_sides(self, multiple: int) -> None:
         """Crops and windows must fit a network as they are: padding would enter the loss.

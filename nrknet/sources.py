@@ -10,6 +10,7 @@ import torch
 from nrknet.curation import find_all
 from nrknet.data import Crops, CropStream, RenderedCrops, SharpPhotos, StreamOptions
 from nrknet.datasets import PAIRED, Pair, find_pairs
+from nrknet.fingerprint import fingerprint_files
 from nrknet.inference import Deblurrer
 from nrknet.pairs import PairedCrops, check_pairs, hold_out
 from nrknet.processes import Processes
@@ -50,6 +51,9 @@ class Source(Protocol):
     def summary(self) -> dict[str, Any]:
         """What the data are, for the records of the run."""
 
+    def fingerprint(self) -> str:
+        """A short hash of the names and sizes of all files."""
+
     def stream(self, processes: Processes, *, pool: int, seed: int) -> CropStream[Any]:
         """Training crops."""
 
@@ -77,7 +81,12 @@ def recognise(root: Path) -> str:
 
 
 def open_source(
-    root: Path, dataset: str, recipe: Recipe, *, check: bool = True, curator: Deblurrer | None = None
+    root: Path,
+    dataset: str,
+    recipe: Recipe,
+    *,
+    curator: Deblurrer | None = None,
+    processes: Processes | None = None,
 ) -> Source:
     """Find the training data of a folder and check every file.
 
@@ -85,8 +94,9 @@ def open_source(
         root: the folder.
         dataset: one of TRAINING_DATA.
         recipe: its crops must fit into the photos.
-        check: decode all the pairs; sharp photos are kept in memory and so are always decoded.
         curator: leaves out crops of sharp photos of which this network finds a part out of focus.
+        processes: that open the same data: they share the curator's work, and pairs are decoded by the first of each
+            machine alone; sharp photos are kept in memory, and so decoded by each.
 
     Raises:
         ValueError: an unknown name, another layout, a missing partner, a file that cannot be read, or photos too small.
@@ -98,9 +108,9 @@ def open_source(
         raise ValueError(f"a curator looks through sharp photos; {root} holds {name}, whose truth is given")
     source: Source
     if name == SHARP:
-        source = SharpSource(root, recipe, curator)
+        source = SharpSource(root, recipe, curator, processes)
     else:
-        source = PairSource(root, name, recipe, check=check)
+        source = PairSource(root, name, recipe, check=processes is None or processes.is_first_here)
     log.info("training data: %s", ", ".join(f"{key} {value}" for key, value in source.summary().items()))
     return source
 
@@ -110,17 +120,23 @@ class SharpSource:
 
     name, has_radius = SHARP, True
 
-    def __init__(self, root: Path, recipe: Recipe, curator: Deblurrer | None = None) -> None:
+    def __init__(
+        self, root: Path, recipe: Recipe, curator: Deblurrer | None = None, processes: Processes | None = None
+    ) -> None:
         photos = SharpPhotos(root, least_side=min(recipe.size, 64))
+        self._files = photos.paths
         self._recipe, self._is_curated = recipe, curator is not None
         self._training, self._held_out = photos.split()
         self._softness, self._held_out_softness = (
-            find_all(some, curator) if curator else [] for some in (self._training, self._held_out)
+            find_all(some, curator, processes) if curator else [] for some in (self._training, self._held_out)
         )
 
     def summary(self) -> dict[str, Any]:
         counts = {"photos": len(self._training), "validation_photos": len(self._held_out)}
         return {"dataset": self.name, **counts, "curated": self._is_curated}
+
+    def fingerprint(self) -> str:
+        return fingerprint_files(self._files)
 
     def stream(self, processes: Processes, *, pool: int, seed: int) -> RenderedCrops:
         recipe = self._recipe
@@ -155,6 +171,10 @@ class PairSource:
     def summary(self) -> dict[str, Any]:
         return {"dataset": self.name, "pairs": len(self._training), "validation_pairs": len(self._held_out)}
 
+    def fingerprint(self) -> str:
+        pairs = (*self._training, *self._held_out)
+        return fingerprint_files(path for pair in pairs for path in (pair.blurred, pair.sharp))
+
     def stream(self, processes: Processes, *, pool: int, seed: int) -> PairedCrops:
         return PairedCrops(self._training, _for_training(self._recipe, processes, pool=pool, seed=seed))
 
@@ -165,7 +185,7 @@ class PairSource:
 def _for_training(recipe: Recipe, processes: Processes, *, pool: int, seed: int) -> StreamOptions:
     return StreamOptions(
         size=recipe.size, batch=recipe.batch, pool=pool, reuse=recipe.reuse, seed=seed, device=processes.device,
-        process=processes.index, num_processes=processes.count,
+        processes=processes,
     )  # fmt: skip
 
 

@@ -17,11 +17,11 @@ import torch
 from nrknet._version import __version__
 from nrknet.checkpoint import CHECKPOINT_FILE, read_checkpoint, write_checkpoint
 from nrknet.config import NRKNetConfig, default_preset, named_config
-from nrknet.data import Crops, CropStream
+from nrknet.data import Crops, CropStream, check_shares
 from nrknet.inference import Deblurrer
 from nrknet.learner import Learner
 from nrknet.model import NRKNet
-from nrknet.processes import Processes, join_processes
+from nrknet.processes import AgreedError, Processes, join_processes
 from nrknet.recipes import Recipe, named_recipe
 from nrknet.sources import AUTO, Source, open_source
 from nrknet.stopping import StopRequest, TrainingStopped
@@ -50,20 +50,24 @@ def train(
     dataset: str = AUTO,
     init: str | Path | None = None,
     curator: str | Path | None = None,
+    batch: int | None = None,
     steps: int | None = None,
     minutes: float | None = None,
     device: str = "auto",
     seed: int = 0,
     on_step: OnStep | None = None,
+    processes: Processes | None = None,
 ) -> Path:
     """Train a network on sharp photos defocused on the fly, or on pairs; resumes when `out` holds a checkpoint.
 
-    Under torchrun each process takes `recipe.batch` crops of its own per step and the gradients are averaged. Ctrl-C
-    and SIGTERM save a checkpoint after the current step. A run that goes on with a larger budget keeps the pools and
-    the pre-fitting that its first budget led to; rate, loss and windows follow the new one.
+    Under torchrun the processes share the crops of each step evenly, and the gradients are averaged: a run of several
+    processes has the losses and weights of a run of one, but for the order of sums, and may go on in another number of
+    them. Only the main process reads or writes in `out`. Ctrl-C and SIGTERM save a checkpoint after the current step. A
+    run that goes on with a larger budget keeps the pools and the pre-fitting that its first budget led to; rate, loss
+    and windows follow the new one.
 
     Args:
-        data: folder of sharp photos or of pairs.
+        data: folder of sharp photos or of pairs; on each machine, the same.
         out: run folder: run.json, log.jsonl, checkpoint.pt, and at the end model/ which `load_model` takes.
         preset, variant: which network, see PRESETS and VARIANTS: by default `lite`, or the variant of `paper`. Variants
             of Table 5 change the recipe's loss instead.
@@ -71,21 +75,58 @@ def train(
         dataset: how `data` is laid out, one of TRAINING_DATA; "auto" looks.
         init: start from the weights of this network, which `load_model` takes; the new one may be larger.
         curator: leave out crops of sharp photos of which this network finds a part out of focus.
+        batch: crops per step, of all processes together; the recipe's by default.
         steps: stop after so many steps in all, earlier sessions included; or
         minutes: stop after so many minutes of training in all.
         device: "auto", "cpu", "cuda" or "mps".
         seed: of weights, crops and rendering; 0 or more.
         on_step: called with step, loss, gain, speed and progress after each step.
+        processes: on whose device to train, where they are joined already; by default they are joined here.
 
     Returns:
         The exported model's folder, out/model: averaged weights of the best validation.
 
     Raises:
-        ValueError: unknown names, no budget, a negative seed, unusable data, or a checkpoint of another run.
+        ValueError: unknown names, no budget, a negative seed, unusable data, crops that the processes cannot share, or
+            a checkpoint of another run; AgreedError in all processes where one or more found it.
         FloatingPointError: the loss or the gradient stopped being finite.
         RuntimeError: several processes have ended with different weights.
         TrainingStopped: Ctrl-C or SIGTERM; the checkpoint is saved.
     """
+    processes = processes or join_processes(device)
+    given = {"preset": preset, "recipe": recipe, "variant": variant, "layout": dataset, "start": init,
+             "curator": curator, "batch": batch, "steps": steps, "minutes": minutes, "seed": seed}  # fmt: skip
+
+    def begin() -> Trainer:
+        _check_numbers(steps, minutes, seed)
+        network = default_preset(variant) if preset is None else preset
+        how = named_recipe(recipe, variant=variant)
+        how = how if batch is None else how.with_batch(batch)
+        config = named_config(network, variant=variant)
+        how.check_sides(config.size_multiple)
+        check_shares(how.batch, processes.count)
+        start = None if init is None else load_model(init, device="cpu")
+        looker = None if curator is None else Deblurrer(curator, device=processes.device)
+        source = open_source(Path(data), dataset, how, curator=looker, processes=processes)
+        names: dict[str, str | None] = {"preset": network, "variant": variant, "recipe": recipe}
+        names |= {name: str(value) for name, value in (("init", init), ("curator", curator)) if value is not None}
+        return Trainer(config, how, source, Path(out), processes, seed, names=names, start=start)
+
+    try:
+        processes.check_same({**given, "version of nrknet": __version__})
+        trainer = processes.together(begin)
+        processes.check_same({"set of training photos": trainer.source.fingerprint()})
+        log.info("training on %s, number of processes: %d", processes.device, processes.count)
+        trainer.resume()
+        trainer.run(steps=steps, minutes=minutes, on_step=on_step)
+    except (TrainingStopped, AgreedError):  # all stop together; after any other error the rest are not there
+        processes.close()
+        raise
+    processes.close()
+    return trainer.export()
+
+
+def _check_numbers(steps: int | None, minutes: float | None, seed: int) -> None:
     budget = minutes if steps is None else steps
     if budget is None or (steps is not None and minutes is not None):
         raise ValueError("give a budget: either steps or minutes")
@@ -93,27 +134,6 @@ def train(
         raise ValueError(f"the budget of steps or minutes must be above 0, got {budget}")
     if seed < 0:
         raise ValueError(f"the seed must be 0 or more, got {seed}")
-    if preset is None:
-        preset = default_preset(variant)
-    how = named_recipe(recipe, variant=variant)
-    config = named_config(preset, variant=variant)
-    how.check_sides(config.size_multiple)
-    start = None if init is None else load_model(init, device="cpu")
-    processes = join_processes(device)
-    looker = None if curator is None else Deblurrer(curator, device=processes.device)
-    source = open_source(Path(data), dataset, how, check=processes.is_main, curator=looker)
-    names: dict[str, str | None] = {"preset": preset, "variant": variant, "recipe": recipe}
-    names |= {name: str(value) for name, value in (("init", init), ("curator", curator)) if value is not None}
-    trainer = Trainer(config, how, source, Path(out), processes, seed, names=names, start=start)
-    log.info("training on %s, number of processes: %d", processes.device, processes.count)
-    trainer.resume()
-    try:
-        trainer.run(steps=steps, minutes=minutes, on_step=on_step)
-    except TrainingStopped:  # all stop together; after any other error the rest are not there to part from
-        processes.close()
-        raise
-    processes.close()
-    return trainer.export()
 
 
 class Trainer:
@@ -123,7 +143,7 @@ class Trainer:
         config: the network's structure.
         recipe: how it is trained.
         source: what it is trained on.
-        out: run folder; made when missing.
+        out: run folder, which the main process alone uses; made when missing.
         processes: this process, alone or with others.
         seed: of weights, crops and rendering.
         names: of preset, variant, recipe, curator and the network to start from, for the records.
@@ -151,7 +171,8 @@ class Trainer:
         self.pool: int | None = None
         self.prefit_steps = 0
         self._durations: deque[float] = deque(maxlen=LOG_EVERY)
-        out.mkdir(parents=True, exist_ok=True)
+        if processes.is_main:
+            out.mkdir(parents=True, exist_ok=True)
 
     @property
     def step(self) -> int:
@@ -229,7 +250,7 @@ class Trainer:
                 raise TrainingStopped(f"stopped after step {self.step}; the same command goes on from {where}")
 
     def _crops_per_second(self) -> float:
-        crops = len(self._durations) * self.recipe.batch * self.processes.count
+        crops = len(self._durations) * self.recipe.batch
         return round(crops / max(sum(self._durations), 1e-9), 2)
 
     def _validate_and_keep(self, tracker: Tracker) -> None:
@@ -250,7 +271,7 @@ class Trainer:
         return {
             "names": self.names,
             "data": self.source.summary(),
-            "crops": {"per_step": self.recipe.batch * self.processes.count, "side": self.recipe.size},
+            "crops": {"per_step": self.recipe.batch, "side": self.recipe.size},
             "device": self.processes.device.type,
             "processes": self.processes.count,
             "seed": self.seed,
@@ -270,7 +291,7 @@ class Trainer:
         }
 
     def _identity(self) -> dict[str, str]:
-        """What must be the same in all sessions of a run."""
+        """What must be the same in all sessions of a run; the number of processes need not."""
         values = {
             "network": self.learner.model.config.to_dict(),
             "recipe": asdict(self.recipe),
@@ -278,7 +299,6 @@ class Trainer:
             "start": self.names.get("init"),
             "curator": self.names.get("curator"),
             "data set": self.source.summary(),
-            "number of processes": self.processes.count,
         }
         return {name: json.dumps(value, sort_keys=True) for name, value in values.items()}
 
@@ -288,22 +308,35 @@ class Trainer:
         write_checkpoint(self.out, {"identity": self._identity(), "run": run, **self.learner.state()})
 
     def resume(self) -> bool:
-        """Go on from checkpoint.pt where there is one.
+        """Go on from the main process's checkpoint.pt where there is one; the others need no such file.
 
         Raises:
-            ValueError: the checkpoint cannot be read, or belongs to another run.
+            ValueError: the checkpoint cannot be read, or belongs to another run; AgreedError in several processes.
         """
-        state = read_checkpoint(self.out)
+        found = self.processes.gather((self.out / CHECKPOINT_FILE).exists())
+        if any(found) and not found[0]:
+            raise AgreedError(
+                f"process {found.index(True)} finds a checkpoint in {self.out} and process 0, which writes there, does not; "
+                "expected them to share the folder, or the machine that has it to be the first (--node_rank 0)"
+            )
+        state = self.processes.share(self.processes.together(self._read_checkpoint))
         if state is None:
             return False
-        different = [name for name, value in self._identity().items() if state["identity"].get(name) != value]
-        if different:
-            path = self.out / CHECKPOINT_FILE
-            raise ValueError(f"{path} is of a run with another {', '.join(different)}; choose an empty --out folder")
         self.learner.load(state)
         for name in _KEPT:
             setattr(self, name, state["run"][name])
         return True
+
+    def _read_checkpoint(self) -> dict[str, Any] | None:
+        """The checkpoint of this run, in the main process."""
+        state = read_checkpoint(self.out) if self.processes.is_main else None
+        if state is None:
+            return None
+        different = [name for name, value in self._identity().items() if state["identity"].get(name) != value]
+        if different:
+            path = self.out / CHECKPOINT_FILE
+            raise ValueError(f"{path} is of a run with another {', '.join(different)}; choose an empty --out folder")
+        return state
 
     def export(self) -> Path:
         """The folder of the best averaged weights."""

@@ -7,7 +7,7 @@ import traceback
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
-class UsageError(Exception):
+class UsageError(ValueError):
     """The command cannot start as it was given; the message is one sentence for the user."""
 
 

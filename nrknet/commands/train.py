@@ -4,13 +4,18 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nrknet.commands.options import add_command, add_device_option, check_folder, minutes_of_training, whole_number
-from nrknet.commands.outcome import INTERRUPTED, OK, UsageError, complain, reason
+from nrknet.commands.outcome import INTERRUPTED, OK, UsageError, complain
 from nrknet.commands.push import check_can_push, push_and_tell
+from nrknet.commands.several import join_checked, told_once
 from nrknet.config import PRESETS, VARIANTS
 from nrknet.datasets import PAIRED
+from nrknet.launch import announced_index
+
+if TYPE_CHECKING:
+    from nrknet.processes import Processes
 
 MINUTES = 60  # of training, when the command says nothing
 
@@ -27,8 +32,11 @@ EXAMPLES = """\
 examples:
   nrknet train --data photos --preset lite --minutes 90 --out runs/lite
   nrknet train --data dd_dp_dataset_png --recipe gpu --preset default --minutes 600 --out runs/dpdd
-  torchrun --nproc_per_node 4 -m nrknet train --data photos --recipe gpu --minutes 600 --out runs/four
-                                            four cards: each takes a batch of its own, the gradients are averaged
+  torchrun --nproc_per_node 4 -m nrknet train --data photos --recipe gpu --batch 128 --minutes 600 --out runs/four
+                                            four cards, 32 crops a step on each; without --batch, 8 on each
+
+Cards share the crops of each step: without --batch, and but for rounding, a run on four is a run on one, and goes on
+from its checkpoint. docs/many-machines.md says how to train on several machines.
 
 What is written to the output folder:
   run.json          every choice: network, recipe, data, seed, device, versions
@@ -69,6 +77,11 @@ def add(commands: Any) -> None:
         help="leave out crops of sharp photos of which this network finds a part out of focus: towards a soft "
         "background a network learns to leave blur alone",
     )  # fmt: skip
+    parser.add_argument(
+        "--batch", type=whole_number, metavar="N",
+        help="crops a step, over all processes, which take N / processes each; the learning rate stays the recipe's "
+        "(default: the recipe's, 32 for gpu, 4 for most)",
+    )  # fmt: skip
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", type=whole_number, metavar="N", help="stop after N steps, earlier runs included")
     length.add_argument(
@@ -84,19 +97,14 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, or go on, until the budget is spent; push the network where that was asked. Returns the exit status."""
-    if not args.data.is_dir():
-        raise UsageError(f"{args.data}: no such folder")
-    if args.push_to_hub is not None:
-        check_can_push(args.push_to_hub)
-    check_folder(args.out)
-    from nrknet.processes import announced_index
+    processes = join_checked(args.device, lambda: _check(args))
     from nrknet.stopping import TrainingStopped, sigterm_as_interrupt
 
     is_main = announced_index() == 0
     logging.basicConfig(level=logging.INFO if is_main else logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         with sigterm_as_interrupt():
-            folder = _train_shown(args, is_main)
+            folder = _train_shown(args, processes)
     except TrainingStopped as stopped:
         if is_main:
             complain(str(stopped))
@@ -110,7 +118,17 @@ def run(args: argparse.Namespace) -> int:
     return push_and_tell(folder, args.push_to_hub, advice=again)
 
 
-def _train_shown(args: argparse.Namespace, is_main: bool) -> Path:
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what can be refused at once; where results go is the main process's business."""
+    if not args.data.is_dir():
+        raise UsageError(f"{args.data}: no such folder")
+    if announced_index() == 0:
+        if args.push_to_hub is not None:
+            check_can_push(args.push_to_hub)
+        check_folder(args.out)
+
+
+def _train_shown(args: argparse.Namespace, processes: "Processes | None") -> Path:
     """Train, the main process with a progress bar on a terminal, or a line a minute elsewhere."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -118,6 +136,7 @@ def _train_shown(args: argparse.Namespace, is_main: bool) -> Path:
     from nrknet import progress
     from nrknet.train import train
 
+    is_main = announced_index() == 0
     watched = is_main and sys.stderr.isatty()
     bar = tqdm(total=1, disable=not watched, bar_format="{desc} {percentage:3.0f}%|{bar}|", desc="getting ready")
     pace = progress.Pace()
@@ -130,12 +149,9 @@ def _train_shown(args: argparse.Namespace, is_main: bool) -> Path:
             logging.getLogger(__name__).info("%s", line)
 
     minutes = MINUTES if args.minutes is None and args.steps is None else args.minutes
-    with bar, logging_redirect_tqdm():
-        try:
-            return train(
-                args.data, args.out, dataset=args.dataset, preset=args.preset, recipe=args.recipe, variant=args.variant,
-                init=args.init, curator=args.curator, steps=args.steps, minutes=minutes, device=args.device,
-                seed=args.seed, on_step=show if is_main else None,
-            )  # fmt: skip
-        except ValueError as error:
-            raise UsageError(reason(error)) from error
+    with bar, logging_redirect_tqdm(), told_once():
+        return train(
+            args.data, args.out, dataset=args.dataset, preset=args.preset, recipe=args.recipe, variant=args.variant,
+            init=args.init, curator=args.curator, batch=args.batch, steps=args.steps, minutes=minutes,
+            device=args.device, seed=args.seed, on_step=show if is_main else None, processes=processes,
+        )  # fmt: skip
