@@ -2,7 +2,8 @@
 # make analysis   a look inside the network, on http://localhost:8501
 # make lab        the notebooks, in JupyterLab
 # make notebooks  run every notebook anew and keep what it shows
-# make test       ruff, mypy, and every test
+# make docs       the documentation, in build/docs
+# make test       ruff, mypy, the documentation, and every test
 # make clean      remove the virtual environment and the caches
 #
 # All but the last set up .venv, and again only when pyproject.toml or requirements.txt has changed.
@@ -19,8 +20,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL_CHROMIUM := export DEBIAN_FRONTEND=noninteractive; \
 	apt-get -q update && apt-get -q install -y --no-install-recommends chromium
 SET_UP_BY := pyproject.toml requirements.txt
+BUILD_DOCS = $(BIN)/python -m sphinx -q -W --keep-going docs build/docs
 
-.PHONY: app analysis lab notebooks test browser clean
+.PHONY: app analysis lab notebooks docs test browser clean
 
 app: $(VENV)/.app
 	$(BIN)/python app.py
@@ -35,9 +37,14 @@ notebooks: $(VENV)/.app
 	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
+# Warnings are errors: a name that is not found, a page that no other leads to.
+docs: $(VENV)/.dev
+	$(BUILD_DOCS)
+
 test: $(VENV)/.dev browser
 	$(BIN)/ruff check
 	$(BIN)/mypy nrknet app.py benchmarks demo
+	$(BUILD_DOCS)
 	$(BIN)/python -m pytest
 
 # The browser tests need a Chromium; they skip, saying so, where there is none.

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     if not sys.warnoptions and not debugging():
         warnings.simplefilter("ignore")  # those of the libraries mean nothing to a photographer
-    args = _parser().parse_args(argv)
+    args = make_parser().parse_args(argv)
     try:
         return args.run(args)
     except KeyboardInterrupt:
@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the program and of its commands; nothing heavy is imported."""
     parser = argparse.ArgumentParser(
         prog="nrknet",
         description="Make defocused photos sharp again (NRKNet, CVPR 2023).",
