@@ -1,62 +1,16 @@
-"""Networks on the Hugging Face Hub: the page of a network, and its upload."""
+"""Networks on the Hugging Face Hub: their upload, with a page and the scores that were stored."""
 
-import json
-import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
 
-from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, ModelCardData, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 
-from nrknet.config import NRKNetConfig
+from nrknet.card import model_card
 from nrknet.folder import CONFIG_FILE, TRAINING_FILE, WEIGHTS_FILE
-from nrknet.model import NRKNet
+from nrknet.repository import HUB_ERRORS, LOG_IN, check_repository, check_revision, hub_reason
+from nrknet.stored import RESULTS_FOLDER, find_scores
 
 CARD_FILE = "README.md"
-_HUB_ERRORS = cast(tuple[type[Exception], ...], (OSError, HFValidationError, *HfHubHTTPError.__bases__))
-"""The bases: what cannot connect raises an error of the HTTP library, which differs with huggingface_hub's version."""
-TAGS = ["nrknet", "image-to-image", "deblurring", "defocus-deblurring", "image-restoration"]
-_CARD = """\
----
-{metadata}
----
-
-# {name}
-
-A network that brings back detail that was out of focus in a photo: {structure}, {parameters:,} parameters.
-It is one of NRKNet (*Neumann Network with Recursive Kernels for Single Image Defocus Deblurring*, Quan, Wu, Ji; CVPR
-2023) in the `nrknet` package.
-
-## Use it
-
-```bash
-nrknet deblur photo.jpg -o restored --model {repo}
-```
-
-```python
-from nrknet import Deblurrer
-
-deblurrer = Deblurrer("{repo}")
-sharp = deblurrer(photo)             # (H,W,3) uint8 or uint16 RGB in, the same out
-seen = deblurrer.analyze(photo)      # .defocus_map in pixels, .coefficients, .terms, .atoms
-```
-
-## Trained on
-
-{origin}
-
-## Validation
-
-{validation}
-"""
-_SCORES = {
-    "psnr": "PSNR in dB over all validation crops",
-    "gain_db": "gain over the input in dB, crops whose input is under 35 dB",
-    "sharp_db": "PSNR in dB on crops that were sharp already",
-    "radius_error": "mean error of the defocus map in pixels",
-    "radius_correlation": "correlation of the defocus map with the truth",
-}
 
 
 def check_push(repo: str) -> None:
@@ -65,89 +19,101 @@ def check_push(repo: str) -> None:
     Raises:
         ValueError: no repository can have this name, or there is no token to write with.
     """
-    expected = "expected owner/name of letters, digits, '-', '_' and '.'"
-    try:
-        validate_repo_id(repo)
-    except HFValidationError as error:
-        raise ValueError(f"{repo!r} is no name of a repository on the Hugging Face Hub; {expected}") from error
-    if not re.fullmatch(r"[^/@]+/[^/@]+", repo):
-        raise ValueError(f"{repo!r} is no name of a repository on the Hugging Face Hub; {expected}")
+    check_repository(repo)
     if get_token() is None:
-        raise ValueError("pushing to the Hugging Face Hub needs a token: run `hf auth login`, or set HF_TOKEN")
+        raise ValueError(f"pushing to the Hugging Face Hub needs a token: {LOG_IN}")
 
 
-def push_folder(folder: Path, repo: str, *, private: bool = False) -> str:
+def push_folder(
+    folder: Path,
+    repo: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    results: Sequence[Path] = (),
+    license: str = "mit",
+) -> str:
     """Upload a network's folder with a page about it; the folder itself stays as it is.
 
+    Stored scores of an earlier push that are not among these are removed: they belong to other weights.
+
     Args:
-        folder: as `save_model` writes it.
+        folder: as `save_model` writes it; stored scores in its folder results/ go along.
         repo: "owner/name"; made when missing.
         private: make a new repository private.
+        revision: the branch to push to, made when missing; None: main.
+        results: files with stored scores of this network, as `nrknet evaluate --json` writes them.
+        license: of the weights, as the Hub abbreviates it.
 
     Returns:
         The repository's address.
 
     Raises:
-        ValueError: no network in the folder, a bad name, no token, or the Hub refuses or cannot be reached.
+        ValueError: no network in the folder, scores of something else, a bad name, no token, or the Hub refuses or
+            cannot be reached.
     """
     check_push(repo)
-    card = model_card(folder, repo)
-    files = [CommitOperationAdd(CARD_FILE, card.encode())]
-    for name in (CONFIG_FILE, WEIGHTS_FILE, TRAINING_FILE):
-        if (folder / name).is_file():
-            files.append(CommitOperationAdd(name, str(folder / name)))
-    api = HfApi()
+    if revision is not None:
+        check_revision(revision)
+    scores = find_scores(folder, repo, results)
+    contents: dict[str, Path | bytes] = {
+        CARD_FILE: model_card(folder, repo, scores=scores, license=license).encode(),
+        **{name: folder / name for name in (CONFIG_FILE, WEIGHTS_FILE, TRAINING_FILE) if (folder / name).is_file()},
+        **{f"{RESULTS_FOLDER}/{each.path.name}": each.path for each in scores},
+    }
     try:
-        url = api.create_repo(repo, private=private, exist_ok=True)
-        api.create_commit(repo, files, commit_message="Upload the network")  # one commit: all of it, or nothing
-    except _HUB_ERRORS as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{folder} could not be pushed to {repo} on the Hugging Face Hub: {reason}") from error
+        return upload(contents, repo, private=private, revision=revision, message="Upload the network")
+    except ValueError as error:
+        raise ValueError(f"{folder} could not be pushed to {repo} on the Hugging Face Hub: {error}") from error
+
+
+def upload(
+    contents: dict[str, Path | bytes],
+    repo: str,
+    *,
+    message: str,
+    private: bool = False,
+    revision: str | None = None,
+    space: bool = False,
+) -> str:
+    """Put files into a repository in one commit: all of them, or none.
+
+    Args:
+        contents: path in the repository -> a file, or its content. Of a network's repository other stored scores are
+            removed, of a Space all other files.
+        repo: "owner/name"; made when missing.
+        message: the commit's title.
+        private: make a new repository private; one that is public already is refused.
+        revision: the branch, made when missing; None: main.
+        space: the repository is a Gradio Space.
+
+    Returns:
+        The repository's address.
+
+    Raises:
+        ValueError: the Hub refuses or cannot be reached; one line.
+    """
+    api, kind = HfApi(), "space" if space else "model"
+    files = [CommitOperationAdd(p, c if isinstance(c, bytes) else str(c)) for p, c in contents.items()]
+    try:
+        sdk = "gradio" if space else None
+        url = api.create_repo(repo, private=private, exist_ok=True, repo_type=kind, space_sdk=sdk)
+        if private and api.repo_info(repo, repo_type=kind).private is False:
+            raise ValueError("it is there already, and public; nothing was uploaded")
+        if revision is not None:
+            api.create_branch(repo, branch=revision, exist_ok=True, repo_type=kind)
+        there = api.list_repo_files(repo, revision=revision, repo_type=kind)
+        gone = [CommitOperationDelete(path) for path in there if path not in contents and _is_ours(path, space=space)]
+        api.create_commit(repo, [*files, *gone], commit_message=message, revision=revision, repo_type=kind)
+    except HUB_ERRORS as error:
+        raise ValueError(hub_reason(error, repo)) from error
+    except ValueError as error:  # huggingface_hub's, of metadata that the Hub refuses
+        raise ValueError(" ".join(str(error).split())) from error
     return str(url)
 
 
-def model_card(folder: Path, repo: str) -> str:
-    """The page of a network, from what its folder records.
-
-    Args:
-        folder: as `save_model` writes it; training.json may be missing.
-        repo: what the examples load.
-
-    Raises:
-        ValueError: the folder holds no network.
-    """
-    model = NRKNet.from_folder(folder)
-    path = folder / TRAINING_FILE
-    try:
-        training = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    data = ModelCardData(license="mit", library_name="nrknet", pipeline_tag="image-to-image", tags=TAGS)
-    text = _CARD.format(
-        metadata=data.to_yaml(), name=repo.partition("/")[2], repo=repo, structure=_structure(model.config),
-        parameters=sum(p.numel() for p in model.parameters()),
-        origin=_origin(training), validation=_validation(training.get("validation", {})),
-    )  # fmt: skip
-    return str(ModelCard(text))
-
-
-def _structure(config: NRKNetConfig) -> str:
-    return f"{config.num_atoms} {config.atoms} atoms, {config.num_scales} scales, widths {config.widths}"
-
-
-def _origin(training: dict[str, Any]) -> str:
-    """A list of what training.json says, except the scores; nested values as JSON."""
-    lines = [
-        f"- {name.replace('_', ' ')}: {value if isinstance(value, (str, int, float)) else json.dumps(value)}"
-        for name, value in training.items()
-        if name != "validation"
-    ]
-    return "\n".join(lines) or "Not recorded."
-
-
-def _validation(scores: dict[str, float]) -> str:
-    if not scores:
-        return "Not recorded."
-    rows = [f"| {_SCORES.get(name, name)} | {value} |" for name, value in scores.items()]
-    note = "On photos held out of training, not on a benchmark.\n\n| | |\n|---|---|\n"
-    return note + "\n".join(rows)
+def _is_ours(path: str, *, space: bool) -> bool:
+    """Whether an earlier upload of this kind put a file there; the Hub's own .gitattributes stays."""
+    if space:
+        return path != ".gitattributes"
+    return path.startswith(f"{RESULTS_FOLDER}/") and path.endswith(".json")

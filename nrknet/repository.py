@@ -146,7 +146,8 @@ def hub_reason(error: Exception, repo: str) -> str:
         return f"the Hugging Face Hub does not know your token: {LOG_IN} anew"
     if status == 403:
         return f"your token may not write to {repo}: make one with write permission, then {LOG_IN}"
-    text = str(error).strip()
-    if status is None and not isinstance(error, HFValidationError):
-        return f"the Hugging Face Hub cannot be reached ({text.splitlines()[0] if text else type(error).__name__})"
-    return text.splitlines()[0] if text else f"{type(error).__name__} {status or ''}".strip()
+    if status is not None:
+        said = " ".join((getattr(error, "server_message", None) or "").split())
+        return f"the Hugging Face Hub answered {status}{f': {said}' if said else ''}"
+    text = str(error).strip().partition("\n")[0] or type(error).__name__
+    return text if isinstance(error, HFValidationError) else f"the Hugging Face Hub cannot be reached ({text})"

@@ -1,11 +1,15 @@
 """What the tests of several commands work on."""
 
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from commandline import save_photo
+from hub_server import HubServer
 
 from nrknet.config import PRESETS
 from nrknet.model import NRKNet
@@ -46,3 +50,20 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> str:
     torch.manual_seed(0)
     save_model(NRKNet(replace(PRESETS["lite"], widths=(8, 8, 8))), folder)
     return str(folder)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A stand-in of the Hub that this process talks to, logged in as `me`, with an empty cache."""
+    with HubServer().running() as server:
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)  # another protocol
+        without_waiting = SimpleNamespace(**{**vars(time), "sleep": lambda _: None})
+        monkeypatch.setattr("huggingface_hub.utils._http.time", without_waiting)  # which tries again for 23 seconds
+        monkeypatch.setenv("HF_TOKEN", "hf_write")
+        yield server

@@ -2,136 +2,192 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
-from networks import one_line, random_network
+from front_matter import front_matter_problems
+from hub_server import HubServer
+from networks import noise, one_line, random_network
+from score_files import write_scores
 
-from nrknet import hub
+from nrknet import cli, load_model
+from nrknet import hub as hub_module
+from nrknet.card import model_card
 from nrknet.config import PRESETS
-from nrknet.hub import check_push, model_card, push_folder
+from nrknet.hub import check_push, push_folder
+from nrknet.stored import read_scores
 from nrknet.weights import save_model
 
-LOCAL_HUB = Path(__file__).resolve().parents[2] / "shared" / "tools" / "local_hub.py"
-TRAINING = {
-    "step": 20, "data": {"dataset": "pairs", "pairs": 350}, "validation": {"psnr": 31.5, "gain_db": 0.25},
-}  # fmt: skip
+TRAINING = {"step": 20, "data": {"dataset": "pairs", "pairs": 350}, "validation": {"psnr": 31.5, "gain_db": 0.25}}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    save_model(random_network(PRESETS["lite"]), tmp_path / "model", training=TRAINING)
-    return tmp_path / "model"
+    save_model(random_network(PRESETS["lite"]), tmp_path / "net", training=TRAINING)
+    return tmp_path / "net"
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    """A stand-in of the Hub on this machine."""
-    if not LOCAL_HUB.is_file():
-        pytest.skip("no stand-in of the Hub here (shared/tools/local_hub.py)")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with (
-        open(tmp_path / "hub.log", "w") as log,
-        subprocess.Popen([sys.executable, str(LOCAL_HUB), str(port)], stdout=log, stderr=log) as process,
-    ):
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
-        process.kill()
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def python(code: str, home: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run code in a process of its own, as the Hub's address is read at import."""
-    root = str(Path(hub.__file__).parents[1])
-    settings = {"PYTHONPATH": root, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **settings, **environment}, capture_output=True, text=True,
-        timeout=200,
-    )  # fmt: skip
+def refusal(*arguments: object, **options: object) -> str:
+    """The one line with which a push is refused."""
+    with pytest.raises(ValueError) as caught:
+        push_folder(*arguments, **options)  # type: ignore[arg-type]
+    return one_line(caught.value)
 
 
-def test_a_pushed_network_loads_from_its_name_and_is_the_same(folder: Path, server: str, tmp_path: Path) -> None:
-    before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    code = (
-        "import torch; from pathlib import Path; from nrknet import cli, load_model\n"
-        f"assert cli.main(['push', {str(folder)!r}, '--repo', 'me/net']) == 0\n"
-        "from huggingface_hub import hf_hub_download\n"
-        f"torch.save(load_model('me/net', device='cpu').state_dict(), {str(tmp_path / 'back.pt')!r})\n"
-        f"Path({str(tmp_path / 'card.md')!r}).write_text(Path(hf_hub_download('me/net', 'README.md')).read_text())\n"
-    )
-    done = python(code, tmp_path / "home", HF_ENDPOINT=server, HF_TOKEN="hf_stand_in")
-    assert done.returncode == 0, done.stderr
-    assert f"the network is at {server}/me/net: use it with --model me/net" in done.stdout
-    back = torch.load(tmp_path / "back.pt", weights_only=True)
-    assert all(torch.equal(value, back[name]) for name, value in random_network(PRESETS["lite"]).state_dict().items())
-    assert (tmp_path / "card.md").read_text() == model_card(folder, "me/net")
-    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+# ---------------------------------------------------------------------------------------------------------------- push
 
 
-def test_a_hub_that_cannot_be_reached_is_one_line(folder: Path, tmp_path: Path) -> None:
-    code = f"import sys; from nrknet import cli; sys.exit(cli.main(['push', {str(folder)!r}, '--repo', 'me/net']))"
-    done = python(code, tmp_path, HF_ENDPOINT="http://127.0.0.1:9", HF_TOKEN="hf_stand_in")
-    assert done.returncode == 1
-    assert done.stderr.startswith("nrknet: ") and done.stderr.count("\n") == 1, done.stderr
-    assert "could not be pushed to me/net" in done.stderr and str(folder) in done.stderr
+def test_a_pushed_network_comes_back_with_equal_outputs(
+    hub: HubServer, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, scores = contents(folder), write_scores(folder.parent / "dpdd_net.json")
+    assert cli.main(["push", str(folder), "--repo", "me/net", "--results", str(scores)]) == 0
+    assert capsys.readouterr().out == f"the network is at {hub.url}/me/net: use it with --model me/net\n"
+    assert contents(folder) == before
+    pushed = dict(hub.files("me/net"))
+    card, attributes = pushed.pop("README.md").decode(), pushed.pop(".gitattributes")
+    assert pushed == {**before, "results/dpdd_net.json": scores.read_bytes()} and attributes
+    assert card == model_card(folder, "me/net", scores=[read_scores(scores, suffixes=["net"])])
+    assert front_matter_problems(card, kind="model") == []
+    x = noise(1, 3, 33, 40)
+    with torch.no_grad():
+        back = load_model("me/net", device="cpu")(x)
+        there = load_model(folder, device="cpu")(x)
+    assert torch.equal(back.image, there.image)
+
+
+def test_a_push_is_one_commit_and_the_one_before_it_can_still_be_loaded(hub: HubServer, folder: Path) -> None:
+    push_folder(folder, "me/net")
+    first = hub.repositories["models/me/net"].refs["main"]
+    save_model(random_network(PRESETS["lite"], seed=5), folder)
+    push_folder(folder, "me/net")
+    assert len(hub.repositories["models/me/net"].commits) == 3  # the first is the Hub's own
+    old, new = (load_model(f"me/net@{name}", device="cpu").state_dict() for name in (first, "main"))
+    assert not torch.equal(old["head.table"], new["head.table"])
+    push_folder(folder, "me/net")
+    assert len(hub.repositories["models/me/net"].commits) == 3, "nothing has changed"
+
+
+def test_a_branch_is_made_and_main_stays_as_it_is(
+    hub: HubServer, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["push", str(folder), "--repo", "me/net", "--revision", "v2/try"]) == 0
+    assert "use it with --model me/net@v2/try" in capsys.readouterr().out
+    assert set(hub.files("me/net")) == {".gitattributes"}
+    assert "model.safetensors" in hub.files("me/net", "v2/try")
+    load_model("me/net@v2/try", device="cpu")
+    push_folder(folder, "me/net", revision="v2/try")
+
+
+def test_scores_of_earlier_weights_are_removed_and_other_files_stay(hub: HubServer, folder: Path) -> None:
+    write_scores(folder / "results" / "old.json")
+    push_folder(folder, "me/net")
+    added = {**hub.files("me/net"), "notes.txt": b"by hand", "results/photo.png": b"by hand"}
+    hub.repositories["models/me/net"].commit(added, "by hand")
+    (folder / "results" / "old.json").unlink()
+    push_folder(folder, "me/net", results=[write_scores(folder.parent / "new.json")])
+    assert {"notes.txt", "results/photo.png", "results/new.json"} <= set(hub.files("me/net"))
+    assert "results/old.json" not in hub.files("me/net")
+
+
+def test_a_private_push_is_private_and_is_refused_where_everybody_can_see(hub: HubServer, folder: Path) -> None:
+    push_folder(folder, "me/secret", private=True)
+    push_folder(folder, "me/secret", private=True)
+    assert hub.repositories["models/me/secret"].private
+    push_folder(folder, "me/open")
+    commits = len(hub.repositories["models/me/open"].commits)
+    assert "it is there already, and public; nothing was uploaded" in refusal(folder, "me/open", private=True)
+    assert len(hub.repositories["models/me/open"].commits) == commits
+
+
+# ----------------------------------------------------------------------------------------------------- what goes wrong
+
+
+def test_the_token_that_cannot_push_is_told_what_to_do(
+    hub: HubServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = {
+        "hf_read": "your token may not write to me/net: make one with write permission, then run `hf auth login`",
+        "hf_other": "your token may not write to me/net",
+        "hf_made_up": "does not know your token: run `hf auth login`",
+    }
+    for token, said in expected.items():
+        monkeypatch.setenv("HF_TOKEN", token)
+        message = refusal(folder, "me/net")
+        assert said in message and str(folder) in message
+    assert hub.repositories == {}
+    monkeypatch.delenv("HF_TOKEN")
+    hub.requests.clear()
+    assert "needs a token: run `hf auth login`, or set HF_TOKEN" in refusal(folder, "me/net")
+    assert hub.requests == []
+
+
+def test_offline_a_push_is_one_sentence(hub: HubServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.broken = True
+    assert "the Hugging Face Hub answered 503: Service unavailable" in refusal(folder, "me/net")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    assert "the Hugging Face Hub cannot be reached" in refusal(folder, "me/net")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert "HF_HUB_OFFLINE forbids to ask the Hugging Face Hub" in refusal(folder, "me/net")
+
+
+def test_a_licence_that_the_hub_does_not_know_is_refused_and_nothing_is_uploaded(hub: HubServer, folder: Path) -> None:
+    assert "license must be one of" in refusal(folder, "me/net", license="mine")
+    assert set(hub.files("me/net")) == {".gitattributes"}
+    push_folder(folder, "me/net", license="cc-by-sa-4.0")
+    assert b"license: cc-by-sa-4.0" in hub.files("me/net")["README.md"]
 
 
 @pytest.mark.parametrize("repo", ["net", "me/net/x", "me/net@main", "a b/c", "me/", "/net", "me/..net", "me/n--x", ""])
 def test_a_name_that_no_repository_can_have_is_refused(repo: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "get_token", lambda: "token")
+    monkeypatch.setenv("HF_TOKEN", "token")
     with pytest.raises(ValueError, match="is no name of a repository on the Hugging Face Hub; expected") as caught:
         check_push(repo)
     one_line(caught.value)
 
 
-def test_a_missing_token_is_found_out_beforehand(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "get_token", lambda: None)
-    with pytest.raises(ValueError, match="needs a token: run `hf auth login`, or set HF_TOKEN"):
-        push_folder(folder, "me/net")
-    monkeypatch.setattr(hub, "get_token", lambda: "token")
-    check_push("me/net.v1_a-b")
-
-
-def test_a_folder_without_a_network_is_refused_before_the_hub_is_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_cannot_be_pushed_is_refused_before_the_hub_is_asked(
+    hub: HubServer, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(hub, "get_token", lambda: "token")
-    monkeypatch.setattr(hub, "HfApi", lambda: pytest.fail("nothing is there to push"))
-    with pytest.raises(ValueError, match="is not a model folder"):
-        push_folder(tmp_path, "me/net")
+    check_push("me/net.v1_a-b")
+    (tmp_path / "empty").mkdir()
+    assert "is not a model folder" in refusal(tmp_path / "empty", "me/net")
+    assert "is no revision" in refusal(folder, "me/net", revision="../x")
+    other = write_scores(tmp_path / "other.json", model="lite")
+    assert "holds scores of 'lite', not of" in refusal(folder, "me/net", results=[other])
+    missing = str(tmp_path / "missing.json")
+    assert cli.main(["push", str(folder), "--repo", "me/net", "--results", missing]) == 1
+    assert missing in capsys.readouterr().err
+    assert hub.requests == []
 
 
-def test_the_page_says_what_the_folder_records(folder: Path) -> None:
-    card = model_card(folder, "me/net")
-    _, head, text = card.split("---\n", 2)
-    metadata = yaml.safe_load(head)
-    assert metadata["license"] == "mit" and metadata["library_name"] == "nrknet"
-    assert metadata["pipeline_tag"] == "image-to-image" and "defocus-deblurring" in metadata["tags"]
-    model = random_network(PRESETS["lite"])
-    assert f"{sum(p.numel() for p in model.parameters()):,} parameters" in text
-    assert '--model me/net' in text and 'Deblurrer("me/net")' in text
-    assert '- data: {"dataset": "pairs", "pairs": 350}' in text and "- step: 20" in text
-    assert "| gain over the input in dB, crops whose input is under 35 dB | 0.25 |" in text
+# -------------------------------------------------------------------------------------------------------- from a shell
 
 
-def test_the_page_of_a_folder_without_records_says_so(folder: Path) -> None:
-    (folder / "training.json").unlink()
-    assert model_card(folder, "me/net").count("Not recorded.") == 2
-    (folder / "training.json").write_text("{")
-    with pytest.raises(ValueError, match="training.json is not JSON"):
-        model_card(folder, "me/net")
-    (folder / "training.json").write_text(json.dumps({"source": "authors"}))
-    assert "- source: authors" in model_card(folder, "me/net")
+def python(code: str, settings: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    root = str(Path(hub_module.__file__).parents[1])
+    fixed = {"PYTHONPATH": root, "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **fixed, **settings}, capture_output=True, text=True,
+        timeout=200,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_address_and_the_token_come_from_the_environment(folder: Path, tmp_path: Path) -> None:
+    run = "import json, sys; from nrknet import cli; sys.exit(cli.main(json.loads(sys.argv[1])))"
+    with HubServer().running() as server:
+        settings = {"HF_ENDPOINT": server.url, "HF_TOKEN": "hf_write", "HF_HOME": str(tmp_path / "home")}
+        code = run.replace("sys.argv[1]", repr(json.dumps(["push", str(folder), "--repo", "me/net"])))
+        done = python(code, settings)
+        assert done.returncode == 0, done.stderr
+        assert f"the network is at {server.url}/me/net" in done.stdout
+        assert "PUT /_lfs/" in " ".join(server.requests)
