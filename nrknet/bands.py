@@ -29,8 +29,9 @@ class BandedNetwork(Protocol):
     """An NRKNet that takes photos of any height in bounded memory."""
 
     def __call__(
-        self, photo: Pixels, *, radius: bool = False, details: list[ScaleDetails] | None = None
-    ) -> Iterator[Band]:
+        self, photo: Pixels, *, radius: bool = False, details: list[ScaleDetails] | None = None,
+        highest: int | None = None,
+    ) -> Iterator[Band]:  # fmt: skip
         """Restore a photo from top to bottom.
 
         Args:
@@ -38,5 +39,7 @@ class BandedNetwork(Protocol):
             radius: give the blur radius too.
             details: an empty list; after the last band it has what the network saw at every scale, coarse -> fine.
                 That takes memory for the whole photo.
+            highest: make the image of the powers of I - D_t up to this one alone, from 1 (Eq. 10 cut short), without
+                what an image head corrects; None for all of what the network does. Without `details` only.
         """
         ...

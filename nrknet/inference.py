@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nrknet.analysis import Analysis, Pixels, ScaleDetails, to_rgb
+from nrknet.analysis import Analysis, Floats, Pixels, ScaleDetails, to_rgb
 from nrknet.bands import BandedNetwork
 from nrknet.collection import no_collection
 from nrknet.fast.elements import to_pixels
 from nrknet.fast.network import StreamedNetwork
 from nrknet.imageio import read_photo, write_photo
 from nrknet.model import MIN_SIZE, NRKNet
+from nrknet.strength import blend, check_strength
 from nrknet.tiling import CONTEXT, MIN_TILE, Column, TiledNetwork
 from nrknet.weights import bundled_models, load_model, pick_device
 
@@ -22,6 +23,8 @@ Progress = Callable[[float], None]
 
 DETAIL_PIXELS = 4_000_000
 """Photos up to this size keep coefficients and terms in an Analysis; they take about 200 bytes a pixel."""
+KERNEL_REACH = 256
+"""Pixels around one that tell its kernel."""
 
 
 class Deblurrer:
@@ -74,40 +77,92 @@ class Deblurrer:
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return TiledNetwork(self.model, tile=self.tile, context=self._context, precision=self._precision)
 
-    def __call__(self, image: Pixels, *, progress: Progress | None = None) -> Pixels:
+    @property
+    def num_terms(self) -> int:
+        """The highest power of I - D_t in the network's series (Eq. 10)."""
+        config = self.model.config
+        return max(config.powers(scale) for scale in range(1, config.num_scales + 1))
+
+    def __call__(
+        self, image: Pixels, *, strength: float = 1.0, terms: int | None = None, progress: Progress | None = None
+    ) -> Pixels:
         """Deblur one photo.
 
         Args:
             image: (H,W,3) uint8 or uint16 RGB, H and W at least 16.
+            strength: 0 (the photo as it is) to 1 (the restored one); between them both are mixed, see `blend`.
+            terms: cut the series of Eq. 10 short after this power of I - D_t, from 1; what an image head corrects is
+                left out then. None, or `num_terms` and more: the network as it was trained.
             progress: called with the finished fraction, 0 to 1, a few times a second or, on a GPU, after every tile.
 
         Returns:
             The restored photo, same shape and dtype; the input is not changed.
 
         Raises:
-            ValueError: another shape or dtype, or a photo smaller than 16 pixels.
+            ValueError: another shape or dtype, a photo smaller than 16 pixels, a strength or terms out of range.
         """
-        return self._run(image, progress)
+        check_strength(strength)
+        return blend(image, self._run(image, progress, terms=terms), strength)
 
     @torch.inference_mode()
-    def analyze(self, image: Pixels, *, details: bool = True, progress: Progress | None = None) -> Analysis:
+    def analyze(
+        self, image: Pixels, *, details: bool = True, terms: int | None = None, progress: Progress | None = None
+    ) -> Analysis:
         """Deblur one photo and keep what the network saw.
 
         Args:
             image: as for a call.
             details: also keep coefficients and terms (photos up to 4 megapixels).
+            terms: as for a call; without details only, which are of the whole series.
             progress: as for a call.
 
         Raises:
             ValueError: as for a call.
         """
         _check(image)
+        if details and terms is not None:
+            raise ValueError("details are of the whole series: with terms, analyze needs details=False")
         radius = np.empty(image.shape[:2], np.float32)
         scales: list[ScaleDetails] | None = [] if details and radius.size <= DETAIL_PIXELS else None
-        restored = self._run(image, progress, radius, scales)
+        restored = self._run(image, progress, radius, scales, terms=terms)
         kernels = to_rgb(self.model.atoms.kernels().float().cpu(), self.model.config)
         analysis = Analysis(restored, radius, None, None, kernels.numpy())
         return analysis if scales is None else analysis.with_details(scales, self.model.config)
+
+    def kernel_at(self, image: Pixels, row: int, column: int) -> tuple[Floats, float]:
+        """The defocus kernel at one pixel of a photo of any size (Eq. 1), from the pixels around it.
+
+        The network looks at the pixels within KERNEL_REACH and no others, so that this takes as long for any photo.
+        `Analysis.kernel_at` is the same for a photo that was looked at as a whole.
+
+        Args:
+            image: as for a call.
+            row, column: of the pixel.
+
+        Returns:
+            (1 or 3,S,S) float32 the kernel, and the blur radius there in pixels.
+
+        Raises:
+            ValueError: as for a call, or a pixel outside the photo.
+        """
+        _check(image)
+        height, width = image.shape[:2]
+        if not (0 <= row < height and 0 <= column < width):
+            raise ValueError(f"the pixel must lie in the photo of {height}x{width}, got row {row}, column {column}")
+        # from a multiple on, so that scales and stem halve the same pixels as in the whole photo
+        multiple = self.model.config.size_multiple
+        top, left = (max(n - KERNEL_REACH, 0) // multiple * multiple for n in (row, column))
+        part = image[top : max(row + KERNEL_REACH, top + MIN_SIZE), left : max(column + KERNEL_REACH, left + MIN_SIZE)]
+        seen = self.analyze(part)
+        return seen.kernel_at(row - top, column - left), float(seen.defocus_map[row - top, column - left])
+
+    def _highest(self, terms: int | None) -> int | None:
+        """The highest power to take, None for the network as it was trained."""
+        if terms is None:
+            return None
+        if isinstance(terms, bool) or not isinstance(terms, int) or terms < 1:
+            raise ValueError(f"terms must be a whole number from 1, got {terms!r}")
+        return terms if terms < self.num_terms else None
 
     def _precision(self) -> AbstractContextManager[None]:
         """On CUDA bfloat16 autocast, or for "exact" convolutions without TF32; float32 elsewhere."""
@@ -121,7 +176,7 @@ class Deblurrer:
     @no_collection()
     def _run(
         self, image: Pixels, progress: Progress | None, radius: NDArray[np.float32] | None = None,
-        details: list[ScaleDetails] | None = None,
+        details: list[ScaleDetails] | None = None, terms: int | None = None,
     ) -> Pixels:  # fmt: skip
         """Deblur columns of tiles from left to right, each from top to bottom; few rows of them exist as floats.
 
@@ -129,8 +184,10 @@ class Deblurrer:
             image, progress: as for a call.
             radius: (H,W), to be filled with the blur radius in pixels.
             details: an empty list to be filled with what the network saw, coarse -> fine.
+            terms: as for a call.
         """
         _check(image)
+        highest = self._highest(terms)
         image = image if image.flags.c_contiguous else image.copy()
         height = len(image)
         restored = np.empty_like(image)
@@ -140,7 +197,8 @@ class Deblurrer:
                 pass
         for column in columns:
             part, whole = image[:, column.start : column.stop], len(columns) == 1
-            for band in self._network(part, radius=radius is not None, details=details if whole else None):
+            kept = details if whole else None
+            for band in self._network(part, radius=radius is not None, details=kept, highest=highest):
                 colours = column.blended(band.image, band.start)
                 where = slice(band.start, band.stop), slice(column.first, column.first + colours.shape[2])
                 to_pixels(colours, restored[where], swap=self.model.config.channel_order == "bgr")
@@ -151,21 +209,25 @@ class Deblurrer:
         return restored
 
 
-def restore_file(deblurrer: Deblurrer, source: Path, target: Path, progress: Progress | None = None) -> None:
+def restore_file(
+    deblurrer: Deblurrer, source: Path, target: Path, progress: Progress | None = None, *,
+    strength: float = 1.0, terms: int | None = None,
+) -> None:  # fmt: skip
     """Read a photo, deblur it, write it with its profile, EXIF, alpha and depth; what the app and command line do.
 
     Args:
         deblurrer: the network.
         source: the photo.
         target: the file to write; its suffix names the format.
-        progress: as for `Deblurrer`.
+        progress, strength, terms: as for `Deblurrer`.
 
     Raises:
         ImageError: the photo cannot be read, or the target not written.
         ValueError: the photo is smaller than 16 pixels.
     """
     photo = read_photo(source)
-    photo = photo.with_pixels(deblurrer(photo.pixels, progress=progress))  # lets go of the blurred pixels
+    pixels = deblurrer(photo.pixels, strength=strength, terms=terms, progress=progress)
+    photo = photo.with_pixels(pixels)  # lets go of the blurred ones
     write_photo(target, photo)
 
 

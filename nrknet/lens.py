@@ -93,7 +93,7 @@ def blur(image: Tensor, defocus: Tensor, aperture: Aperture, span: Span | None =
     levels = _levels(low, high)
     shapes = [aperture.behind() if level < 0 else aperture for level in levels]
     widths = [half_size(abs(level), shape) for level, shape in zip(levels, shapes, strict=True)]
-    convolve = _convolver(image, max(widths))
+    convolve = convolver(image, max(widths))
     kernels = [kernel_of(abs(r), shape, n, image.device) for r, shape, n in zip(levels, shapes, widths, strict=True)]
     if len(levels) == 1:
         return convolve(kernels[0])
@@ -130,7 +130,7 @@ def _one_side(low: float, high: float) -> list[float]:
     return [0.0, *levels] if low < SMALLEST_DISC else levels
 
 
-def _convolver(image: Tensor, pad: int) -> Callable[[Tensor], Tensor]:
+def convolver(image: Tensor, pad: int) -> Callable[[Tensor], Tensor]:
     """A function that convolves (...,H,W), reflected at its borders, with a kernel of half width up to `pad`."""
     height, width = image.shape[-2:]
     rows, columns = (_reflected(n, pad, _fast_size(n + 2 * pad), image.device) for n in (height, width))

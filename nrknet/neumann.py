@@ -87,33 +87,52 @@ def neumann_terms(
     return terms
 
 
-def contributions(terms: Sequence[Sequence[Tensor]], *, expansion: str) -> list[Tensor]:
+def powers_taken(power: int, *, expansion: str, highest: int | None = None) -> list[int]:
+    """The powers of I - D_t that a scale adds to Y_1 (Eq. 10, or Eq. 9 at every scale).
+
+    Args:
+        power: the scale's highest.
+        expansion: "cross_scale" takes that alone, "full" all from 1.
+        highest: leave out powers above this one.
+    """
+    powers = [power] if expansion == "cross_scale" else list(range(1, power + 1))
+    return [k for k in powers if highest is None or k <= highest]
+
+
+def contributions(
+    terms: Sequence[Sequence[Tensor]], *, expansion: str, highest: int | None = None
+) -> list[Tensor]:
     """What each scale adds to Y_1 in Z_0 (Eq. 10), brought to full size.
 
     Args:
         terms: per scale, coarse -> fine, the terms of `neumann_terms`; the last entry is full size.
-        expansion: "cross_scale" takes each scale's highest power, "full" all its powers from 1.
+        expansion, highest: as for `powers_taken`; a scale of which no power is taken adds zeros.
 
     Returns:
         per scale, coarse -> fine, (B,3,H,W).
     """
     size, parts = terms[-1][0].shape[-2:], []
     for scale_terms in terms:
-        part = scale_terms[-1] if expansion == "cross_scale" else torch.stack(list(scale_terms[1:])).sum(0)
+        taken = [scale_terms[k] for k in powers_taken(len(scale_terms) - 1, expansion=expansion, highest=highest)]
+        part = torch.zeros_like(scale_terms[0]) if not taken else taken[0]
+        for term in taken[1:]:
+            part = part + term
         if part.shape[-2:] != size:
             part = F.interpolate(part, size=size, mode="bilinear", align_corners=False)
         parts.append(part)
     return parts
 
 
-def fuse_scales(terms: Sequence[Sequence[Tensor]], *, expansion: str) -> Tensor:
+def fuse_scales(
+    terms: Sequence[Sequence[Tensor]], *, expansion: str, highest: int | None = None
+) -> Tensor:
     """Z_0 = Y_1 + sum_t upsampled contributions of the scales (Eq. 10): (B,3,H,W).
 
     Args:
-        terms, expansion: as for `contributions`.
+        terms, expansion, highest: as for `contributions`.
     """
     image = terms[-1][0]
-    for part in contributions(terms, expansion=expansion):
+    for part in contributions(terms, expansion=expansion, highest=highest):
         image = image + part
     return image
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from nrknet.analysis import Pixels, ScaleDetails, blur_radius, to_rgb
 from nrknet.bands import Band
 from nrknet.model import NRKNet, NRKNetOutput
+from nrknet.neumann import fuse_scales
 
 CONTEXT = {"auto": 128, "exact": 256}
 """Pixels around a tile that inform it and are then cut away, by precision."""
@@ -108,8 +109,9 @@ class TiledNetwork:
         self._model, self._tile, self._context, self._precision = model, tile, context, precision
 
     def __call__(
-        self, photo: Pixels, *, radius: bool = False, details: list[ScaleDetails] | None = None
-    ) -> Iterator[Band]:
+        self, photo: Pixels, *, radius: bool = False, details: list[ScaleDetails] | None = None,
+        highest: int | None = None,
+    ) -> Iterator[Band]:  # fmt: skip
         """As `BandedNetwork`; one band is a tile without the seam that it shares with the next one."""
         height = len(photo)
         rows = spans(height, self._tile, self._context, self._model.config.size_multiple)
@@ -120,7 +122,7 @@ class TiledNetwork:
             output = self.forward(photo[row.start : row.stop])
             if details is not None and len(rows) == 1:
                 details += _details(output)
-            part = self._parts(output, radius)[:, : row.stop - row.start, : photo.shape[1]]
+            part = self._parts(output, radius, highest)[:, : row.stop - row.start, : photo.shape[1]]
             part = part[:, row.first - row.start : row.last - row.start].float().cpu()
             if pending is not None:
                 part[:, :SEAM] = pending + rise()[:, None] * part[:, :SEAM]
@@ -136,10 +138,13 @@ class TiledNetwork:
         with self._precision():
             return self._model(image)
 
-    @staticmethod
-    def _parts(output: NRKNetOutput, radius: bool) -> Tensor:
+    def _parts(self, output: NRKNetOutput, radius: bool, highest: int | None) -> Tensor:
         """Colours, and where it is wanted blur radius: (3 or 4, h, w)."""
         colours = output.image[0]
+        if highest is not None:
+            terms, expansion = [scale.terms for scale in output.scales], self._model.config.expansion
+            height, width = colours.shape[-2:]
+            colours = fuse_scales(terms, expansion=expansion, highest=highest)[0, :, :height, :width]
         if not radius:
             return colours
         height, width = colours.shape[-2:]

@@ -19,6 +19,7 @@ from nrknet.config import PRESETS
 from nrknet.fast import compiler, rows
 from nrknet.fast.network import StreamedNetwork
 from nrknet.model import NRKNet, NRKNetOutput
+from nrknet.neumann import fuse_scales
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -70,6 +71,23 @@ def test_it_computes_what_forward_computes(name: str, size: tuple[int, int], ker
         assert torch.allclose(radius, seen, atol=1e-3)
     else:
         assert (radius - seen).abs().median() < 1e-3
+
+
+@pytest.mark.parametrize("name", sorted(ALL_CONFIGS))
+@pytest.mark.parametrize("highest", [1, 2])
+@pytest.mark.parametrize("radius", [False, True])
+def test_a_series_cut_short_is_the_sum_of_the_terms_up_to_there(name: str, highest: int, radius: bool) -> None:
+    model, photo = random_network(ALL_CONFIGS[name]), random_photo(150, 49)
+    output = forward(model, photo)
+    with torch.inference_mode():
+        terms = [scale.terms for scale in output.scales]
+        expected = fuse_scales(terms, expansion=model.config.expansion, highest=highest)[0, :, :150, :49]
+    network = StreamedNetwork(model)
+    bands = network(photo, radius=radius, highest=highest)
+    image = torch.cat([band.image.clone() for band in bands], dim=1)
+    assert torch.allclose(image, expected, atol=1e-5 * float(expected.abs().max()))
+    whole, _ = streamed(network, photo)  # the steps of the short series are not used again for the whole one
+    assert torch.allclose(whole, output.image[0], atol=1e-5 * float(output.image.abs().max()))
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

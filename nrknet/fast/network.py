@@ -15,7 +15,7 @@ from nrknet.fast.prepared import Prepared
 from nrknet.fast.rows import Rows, Step, in_order
 from nrknet.layers import EVIDENCE_BANDS, ConvLSTM, GatedHead, ImageHead, RadiusHead, ResidualBlock
 from nrknet.model import NRKNet
-from nrknet.neumann import BlurOperator
+from nrknet.neumann import BlurOperator, powers_taken
 
 BAND_NUMBERS = 4_000_000
 """The widest maps have about so many numbers in a band at most."""
@@ -44,11 +44,12 @@ class StreamedNetwork:
         self._spare: list[_Wiring] = []
 
     def __call__(
-        self, photo: Pixels, *, radius: bool = False, details: list[ScaleDetails] | None = None
-    ) -> Iterator[Band]:
+        self, photo: Pixels, *, radius: bool = False, details: list[ScaleDetails] | None = None,
+        highest: int | None = None,
+    ) -> Iterator[Band]:  # fmt: skip
         """As `BandedNetwork`."""
         height, width = photo.shape[:2]
-        wiring = self._wiring(photo, radius)
+        wiring = self._wiring(photo, radius, highest)
         kept = None if details is None else wiring.keep()
         start = 0
         while start < height:
@@ -63,7 +64,7 @@ class StreamedNetwork:
         if wiring.bytes <= KEPT_BYTES:
             self._spare = [wiring]
 
-    def _wiring(self, photo: Pixels, radius: bool) -> "_Wiring":
+    def _wiring(self, photo: Pixels, radius: bool, highest: int | None) -> "_Wiring":
         """The steps of the last photo, with their memory, if this one has its size; else new ones."""
         prepared, read = self._prepared
         if _state(self._model) != read:
@@ -74,10 +75,10 @@ class StreamedNetwork:
             wiring: _Wiring | None = self._spare.pop()  # so that no other thread has it
         except IndexError:
             wiring = None
-        if wiring is not None and (wiring.network is not prepared or not wiring.fits(photo, radius)):
+        if wiring is not None and (wiring.network is not prepared or not wiring.fits(photo, radius, highest)):
             wiring = None  # before new memory is taken
         if wiring is None:
-            wiring = _Wiring(prepared, photo.shape[:2], radius=radius)
+            wiring = _Wiring(prepared, photo.shape[:2], radius=radius, highest=highest)
         wiring.start(photo)
         return wiring
 
@@ -98,9 +99,9 @@ class _Scale(NamedTuple):
 class _Wiring:
     """The steps for one photo."""
 
-    def __init__(self, network: Prepared, size: tuple[int, int], *, radius: bool) -> None:
+    def __init__(self, network: Prepared, size: tuple[int, int], *, radius: bool, highest: int | None) -> None:
         self.network, self.model, self.config = network, network.model, network.model.config
-        self.radius = radius
+        self.radius, self.highest = radius, highest
         self.height, self.width = self._padded(size)
         per_row = self.width * self.config.widths[0] // self.config.stem**2
         self.rows_at_once = max((n for n in BANDS if n * per_row <= BAND_NUMBERS), default=BANDS[0])
@@ -138,9 +139,10 @@ class _Wiring:
         """Memory of all maps."""
         return sum(step.rows.bytes for step in self._steps)
 
-    def fits(self, photo: Pixels, radius: bool) -> bool:
+    def fits(self, photo: Pixels, radius: bool, highest: int | None) -> bool:
         """Whether these steps can take the photo."""
-        return (self.height, self.width) == self._padded(photo.shape[:2]) and self.radius == radius
+        wired = (self.height, self.width), self.radius, self.highest
+        return wired == (self._padded(photo.shape[:2]), radius, highest)
 
     def _padded(self, size: tuple[int, int]) -> tuple[int, ...]:
         multiple = self.config.size_multiple
@@ -184,19 +186,25 @@ class _Wiring:
         parts: list[tuple[Sequence[Step], int]] = []
         for scale in range(config.num_scales, 0, -1):
             level = levels[scale - 1]
+            taken = powers_taken(config.powers(scale), expansion=config.expansion, highest=self.highest)
+            # a step that nobody asks for would keep what it reads for ever
+            if not taken and not isinstance(self.model.memory, ConvLSTM):
+                continue
             features = self._features(level, scale)
             state = self._state(features, state, scale)
+            if not taken:
+                continue
             joint, coefficients, seen = self._coefficients(features, state, scale)
             terms = [level]
-            for _ in range(config.powers(scale)):
+            for _ in range(taken[-1]):
                 rows, band = self._planar(3, scale), self._band(scale)
                 terms.append(
                     steps.Term(terms[-1], coefficients, rows, band, applied=self.network.blur, bank=self.model.atoms)
                 )
             self._scales.append(_Scale(terms, coefficients))
-            parts.append((terms[-1:] if config.expansion == "cross_scale" else terms[1:], 2 ** (scale - 1)))
+            parts.append(([terms[k] for k in taken], 2 ** (scale - 1)))
         image: Step = steps.Series(levels[0], parts, self._planar(3, 1), self._band(1))
-        if self.model.image_head is not None:
+        if self.model.image_head is not None and self.highest is None:
             assert joint is not None
             image = self._correct(self.model.image_head, levels[0], image, joint)
         return image, self._radius(coefficients, seen) if radius else None
@@ -282,7 +290,7 @@ class _Wiring:
         width, hidden = config.widths[0], config.hidden_channels
         size, band, band_full = self._size(scale, stem), self._band(scale, stem), self._band(scale)
         joint: Step | None = None
-        if isinstance(head, RadiusHead) or self.model.image_head is not None:
+        if isinstance(head, RadiusHead) or (self.model.image_head is not None and self.highest is None):
             rows = Rows(size, width + hidden, pad=1)
             joint = steps.Joint(features, state, rows, band, pool=pool, width=width, hidden=hidden)
         if isinstance(head, GatedHead):
