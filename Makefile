@@ -3,6 +3,7 @@
 # make lab        the notebooks, in JupyterLab
 # make notebooks  run every notebook anew and keep what it shows
 # make docs       the documentation, in build/docs
+# make space      a Hugging Face Space, in build/space; with SPACE=owner/name and a token it is uploaded
 # make test       ruff, mypy, the documentation, and every test
 # make clean      remove the virtual environment and the caches
 #
@@ -22,7 +23,7 @@ INSTALL_CHROMIUM := export DEBIAN_FRONTEND=noninteractive; \
 SET_UP_BY := pyproject.toml requirements.txt
 BUILD_DOCS = $(BIN)/python -m sphinx -q -W --keep-going docs build/docs
 
-.PHONY: app analysis lab notebooks docs test browser clean
+.PHONY: app analysis lab notebooks docs space test browser clean
 
 app: $(VENV)/.app
 	$(BIN)/python app.py
@@ -40,6 +41,9 @@ notebooks: $(VENV)/.app
 # Warnings are errors: a name that is not found, a page that no other leads to.
 docs: $(VENV)/.dev
 	$(BUILD_DOCS)
+
+space: $(VENV)/.app
+	$(BIN)/python -m demo.space build/space $(if $(SPACE),--push $(SPACE))
 
 test: $(VENV)/.dev browser
 	$(BIN)/ruff check
