@@ -42,7 +42,8 @@ def told_once() -> Iterator[None]:
 
     Raises:
         UsageError: for a ValueError.
-        SystemExit: in the other processes.
+        ConnectionError: another process has ended without a word to this one.
+        SystemExit: in the other processes, of what the main one says.
     """
     try:
         yield
@@ -54,6 +55,16 @@ def told_once() -> Iterator[None]:
         if announced_index():
             raise SystemExit(FAILED) from error
         raise
+    except RuntimeError as error:
+        if announced_count() == 1 or not _is_lost_connection(error):
+            raise
+        raise ConnectionError("another process has ended, and this one with it; the other's message says why") from error
+
+
+def _is_lost_connection(error: RuntimeError) -> bool:
+    from torch.distributed import DistError
+
+    return isinstance(error, DistError) or "gloo" in str(error)  # gloo has no type of its own for it
 
 
 def _is_agreed(error: ValueError) -> bool:
