@@ -12,10 +12,14 @@ from nrknet.imageio import detect_format, is_probably_image, output_suffix
 
 @dataclass(frozen=True)
 class PhotoFile:
-    """A photo to restore, and the sub-folder of the output folder that its result belongs in."""
+    """A photo to restore, and the sub-folder of the output folder that its result belongs in.
+
+    Where the suffix of the result is known, the source is nothing but a name, and need not be on this machine.
+    """
 
     source: Path
     folder: Path
+    suffix: str | None = None
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Batch:
     refused: list[tuple[Job, str]] = field(default_factory=list)
 
 
-def find_photos(paths: Sequence[Path], out: Path) -> tuple[list[PhotoFile], list[str]]:
+def find_photos(paths: Sequence[Path], out: Path | None) -> tuple[list[PhotoFile], list[str]]:
     """List the photos that files and folders stand for, each once, in a fixed order.
 
     A file is taken whatever its suffix. A folder stands for the photos in it and below it, without hidden ones,
@@ -43,14 +47,14 @@ def find_photos(paths: Sequence[Path], out: Path) -> tuple[list[PhotoFile], list
 
     Args:
         paths: files and folders.
-        out: the output folder; need not exist.
+        out: the output folder, which need not exist; None when it is on no disk of this machine.
 
     Returns:
         The photos, and a sentence for every path that gave none.
     """
     found: dict[Path, PhotoFile] = {}
     problems: list[str] = []
-    out = out.resolve()
+    out = None if out is None else out.resolve()
     for path in paths:
         if os.path.isdir(path):
             if path.resolve() == out and len(paths) > 1:
@@ -69,7 +73,7 @@ def find_photos(paths: Sequence[Path], out: Path) -> tuple[list[PhotoFile], list
     return list(found.values()), problems
 
 
-def _walk(top: Path, out: Path, problems: list[str]) -> Iterator[PhotoFile]:
+def _walk(top: Path, out: Path | None, problems: list[str]) -> Iterator[PhotoFile]:
     def unreadable(error: OSError) -> None:
         problems.append(f"{error.filename}: {error.strerror}")
 
@@ -87,7 +91,13 @@ _NAMINGS = ((0, True), (1, False), (1, True), (2, False), (2, True))
 
 
 def plan(photos: Sequence[PhotoFile], out: Path) -> list[Job]:
-    """Name every result: the photo's stem, and the suffix of the format it is written in.
+    """Name the file of every result, as `name_results` does."""
+    names = name_results(photos)
+    return [Job(photo.source, out / name) for photo, name in zip(photos, names, strict=True)]
+
+
+def name_results(photos: Sequence[PhotoFile]) -> list[Path]:
+    """Name every result below the output folder: the photo's stem, and the suffix of the format it is written in.
 
     Photos whose results would have the same name, in capitals or not, all get a longer one: the old suffix behind it
     (a.bmp and a.gif become a_bmp.png and a_gif.png), or where that is the same too, the folder's name before it
@@ -108,7 +118,7 @@ def plan(photos: Sequence[PhotoFile], out: Path) -> list[Job]:
                 names[i] = name
     # Names that were left alone go first, and the order of the paths given does not matter.
     _number(names, order=sorted(range(len(names)), key=lambda i: (i in renamed, str(photos[i].source))))
-    return [Job(photo.source, out / name) for photo, name in zip(photos, names, strict=True)]
+    return names
 
 
 def _name(photo: PhotoFile, num_parents: int = 0, with_suffix: bool = False) -> Path:
@@ -116,7 +126,7 @@ def _name(photo: PhotoFile, num_parents: int = 0, with_suffix: bool = False) -> 
     words = [*parents[len(parents) - num_parents :], photo.source.stem]
     if with_suffix and photo.source.suffix:
         words.append(photo.source.suffix[1:].lower())
-    return photo.folder / ("_".join(words) + _suffix(photo.source))
+    return photo.folder / ("_".join(words) + (photo.suffix or _suffix(photo.source)))
 
 
 def _suffix(source: Path) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nrknet.commands.collection import add_collection_options, check_local, deblur_collection
 from nrknet.commands.options import add_command, add_network_options, check_folder, load_deblurrer, tile
 from nrknet.commands.outcome import FAILED, OK, USAGE, complain, reason
 
@@ -25,9 +26,14 @@ examples:
   nrknet deblur holiday -o restored                  every photo in a folder and its sub-folders
   nrknet deblur holiday -o restored --skip-existing  go on where an earlier run stopped
   nrknet deblur -o restored -- -odd-name.jpg         a name that begins with a dash
+  nrknet deblur --engine ray s3://photos/2024 s3://photos/restored
+                                                     a collection, on all cores or a cluster; goes on after a kill
 
 Photos that would get the same name in the output folder all get longer ones: a.bmp and a.gif become a_bmp.png and
 a_gif.png; jan/a.jpg and feb/a.jpg, given by themselves, become jan_a.jpg and feb_a.jpg.
+
+With --engine ray a collection may be larger than this machine: OUT/manifest.parquet says of every photo what became of
+it, and the same command goes on where a killed one stopped. Without -o, the last PATH is the output folder there.
 
 The exit status is 0 when every photo was restored or skipped, 1 when some could not be, 2 when nothing could be done.
 """
@@ -36,9 +42,9 @@ The exit status is 0 when every photo was restored or skipped, 1 when some could
 def add(commands: Any) -> None:
     """Declare `nrknet deblur`."""
     parser = add_command(commands, "deblur", run, about=HELP, examples=EXAMPLES)
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a photo, or a folder of photos")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="a photo, or a folder of photos")
     parser.add_argument(
-        "-o", "--out", type=Path, required=True, metavar="OUT_DIR",
+        "-o", "--out", metavar="OUT_DIR",
         help="the folder for the restored photos; made if need be, and results of an earlier run in it are replaced",
     )  # fmt: skip
     parser.add_argument(
@@ -49,25 +55,33 @@ def add(commands: Any) -> None:
         "--tile", type=tile, default="auto", metavar="N",
         help="work in pieces of N x N pixels, at least 160; smaller ones need less memory (default: %(default)s)",
     )  # fmt: skip
+    add_collection_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Restore every photo that the arguments name, and say how many that were. Returns the exit status."""
+    if args.engine == "ray":
+        return deblur_collection(args)
+    check_local(args)
+    return _deblur_here(args, [Path(path) for path in args.paths], Path(args.out))
+
+
+def _deblur_here(args: argparse.Namespace, paths: "Sequence[Path]", out: Path) -> int:
     from nrknet.batch import find_photos, plan, sort_out
 
-    photos, problems = find_photos(args.paths, args.out)
+    photos, problems = find_photos(paths, out)
     for problem in problems:
         complain(problem)
     if not photos:
         if not problems:
             complain("no photos found")
         return USAGE
-    batch = sort_out(plan(photos, args.out), skip_existing=args.skip_existing)
+    batch = sort_out(plan(photos, out), skip_existing=args.skip_existing)
     for job, why in batch.refused:
         complain(f"{job.source}: {why}")
     failed = len(problems) + len(batch.refused)
     if batch.todo:
-        check_folder(args.out)
+        check_folder(out)
         failures = _deblur_each(batch.todo, load_deblurrer(args, tile=args.tile))
         failed += failures
     num_deblurred = len(batch.todo) - (failures if batch.todo else 0)
