@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from nrknet.tiling import CONTEXT, MIN_TILE, Column, TiledNetwork
 from nrknet.weights import bundled_models, load_model, pick_device
 
 Progress = Callable[[float], None]
+AnyPixels = TypeVar("AnyPixels", bound=Pixels)  # whoever gives 8 bits gets 8 bits, and type checkers know it
 
 DETAIL_PIXELS = 4_000_000
 """Photos up to this size keep coefficients and terms in an Analysis; they take about 200 bytes a pixel."""
@@ -84,8 +86,8 @@ class Deblurrer:
         return max(config.powers(scale) for scale in range(1, config.num_scales + 1))
 
     def __call__(
-        self, image: Pixels, *, strength: float = 1.0, terms: int | None = None, progress: Progress | None = None
-    ) -> Pixels:
+        self, image: AnyPixels, *, strength: float = 1.0, terms: int | None = None, progress: Progress | None = None
+    ) -> AnyPixels:
         """Deblur one photo.
 
         Args:
@@ -102,7 +104,7 @@ class Deblurrer:
             ValueError: another shape or dtype, a photo smaller than 16 pixels, a strength or terms out of range.
         """
         check_strength(strength)
-        return blend(image, self._run(image, progress, terms=terms), strength)
+        return cast(AnyPixels, blend(image, self._run(image, progress, terms=terms), strength))
 
     @torch.inference_mode()
     def analyze(

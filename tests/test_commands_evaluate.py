@@ -1,6 +1,7 @@
 """nrknet evaluate: the table, the file of scores, and what is refused before any work."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from commandline import save_photo
 from networks import random_alexnet
 from PIL import Image
+from several import torchrun
 
 from nrknet import cli
 
@@ -105,3 +107,37 @@ def test_evaluate_without_pairs_exits_with_2(tmp_path: Path, capsys: pytest.Capt
         assert cli.main(["evaluate", "--dataset", "pairs", "--root", str(root)]) == 2
         error = capsys.readouterr().err
         assert error.startswith("nrknet: ") and error.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_photos_and_find_what_one_finds_or_end_together_with_one_message(
+    pairs: Path, tmp_path: Path, network: str
+) -> None:
+    pytest.importorskip("accelerate", reason="accelerate is not installed")
+    script, launch = tmp_path / "script.py", ["--standalone", "--nproc_per_node", "2"]
+    script.write_text("import sys\nfrom nrknet import cli\nsys.exit(cli.main(sys.argv[1:]))\n")
+    damaged = tmp_path / "damaged"
+    shutil.copytree(pairs, damaged)
+    photo = damaged / "source" / "1.png"
+    photo.write_bytes(photo.read_bytes()[:-100])
+
+    def arguments(root: Path, file: str) -> list[str]:
+        options = ["--model", network, "--device", "cpu", "--protocol", "default", "--json", str(tmp_path / file)]
+        return ["evaluate", "--dataset", "pairs", "--root", str(root), *options]
+
+    good, bad = (torchrun(launch, script, arguments(root, f"{root.name}.json")) for root in (pairs, damaged))
+    assert cli.main(arguments(pairs, "alone.json")) == 0
+    printed, error = good.communicate(timeout=600)
+    assert good.returncode == 0 and printed.count("psnr_affine") == 2, error  # in the heading, and below
+    alone, shared = (json.loads((tmp_path / name).read_text()) for name in ("alone.json", "pairs.json"))
+    assert (alone["environment"]["processes"], shared["environment"]["processes"]) == (1, 2)
+    for scores in (alone, shared):
+        scores["mean"].pop("seconds")
+        for image in scores["images"]:
+            image.pop("seconds")
+    assert shared["images"] == alone["images"] and shared["mean"] == alone["mean"]
+
+    printed, error = bad.communicate(timeout=600)
+    said = [line for line in error.splitlines() if line.startswith("nrknet: ") and "LPIPS" not in line]
+    assert bad.returncode != 0 and printed == "" and not (tmp_path / "damaged.json").exists()
+    assert len(said) == 1 and said[0].startswith("nrknet: process 1 of 2: ") and str(photo) in said[0]

@@ -1,6 +1,7 @@
 """Crops for training depend on the seed and the step alone, and validation photos stay out of them."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from nrknet import data as data_module
 from nrknet.data import VALIDATION_EVERY, Crops, RenderedCrops, SharpPhotos, StreamOptions
 from nrknet.defocus import DefocusConfig
+from nrknet.processes import Processes
 
 SHARP = DefocusConfig(
     sharp_fraction=1.0, clean_chance=1.0, dark_chance=0.0, highlight_chance=0.0, gamma=(1.0, 1.0),
@@ -206,13 +208,72 @@ def test_a_window_is_part_of_the_step_s_crop_and_the_step_alone_decides_where() 
     assert same(source.at(1, side=32), source.at(1))
 
 
-def test_several_processes_share_the_pools_of_one_stream_among_them() -> None:
-    alone = crops(pool=4, reuse=1)
-    ours = [crops(pool=4, reuse=1, process=index, num_processes=3) for index in range(3)]
-    for turn in range(2):
-        for index, stream in enumerate(ours):
-            for within in range(2):
-                assert same(stream.at(2 * turn + within), alone.at(2 * (3 * turn + index) + within))
+class Together(Processes):
+    """One of several processes, played by threads of this one, which meet to hand things over."""
+
+    def __init__(self, index: int, count: int, meeting: threading.Barrier, table: dict[int, Any]) -> None:
+        super().__init__(torch.device("cpu"))
+        self.index, self.count, self._meeting, self._table = index, count, meeting, table
+
+    def share(self, value: Any, *, source: int = 0) -> Any:
+        if self.index == source:
+            self._table[source] = value
+        self._meeting.wait(60)
+        found = self._table[source]
+        self._meeting.wait(60)
+        return found
+
+    def spread(self, values: Tensor, *, source: int = 0) -> Tensor:
+        return values.copy_(self.share(values.clone(), source=source))
+
+
+SHARED: dict[str, Any] = {"batch": 6, "pool": 6, "reuse": 2}
+
+
+def side_at(step: int) -> int | None:
+    return 12 if step % 2 else None
+
+
+def all_of(count: int, steps: list[int], *, ahead: bool = False) -> tuple[list[Crops], list[list[int]]]:
+    """The batches that so many processes see, their parts put together; and the pools that each has made."""
+    meeting, table = threading.Barrier(count), dict[int, Any]()
+    made: list[list[int]] = [[] for _ in range(count)]
+
+    def see(index: int) -> list[Crops]:
+        source = crops(**SHARED, processes=Together(index, count, meeting, table))
+        source.ahead, make = ahead, source.make_pool
+        setattr(source, "make_pool", lambda number: made[index].append(number) or make(number))
+        try:
+            return [source.at(step, side=side_at(step)) for step in steps]
+        finally:
+            source.close()
+
+    with ThreadPoolExecutor(count) as threads:
+        seen = list(threads.map(see, range(count)))
+    assert {len(batch.sharp) for batches in seen for batch in batches} == {6 // count}
+    names = ("blurred", "sharp", "radius")
+    parts = [Crops(*(torch.cat([getattr(p, name) for p in step]) for name in names)) for step in zip(*seen, strict=True)]
+    return parts, made
+
+
+@pytest.mark.parametrize(("count", "ahead"), [(2, False), (3, True)])
+def test_the_crops_of_a_step_are_the_same_however_many_processes_share_them(count: int, ahead: bool) -> None:
+    steps = [0, 1, 2, 5, 0, 7]  # in order, and back, and far ahead, as after pre-fitting or when resumed
+    seen, _ = all_of(count, steps, ahead=ahead)
+    alone = crops(**SHARED)
+    assert all(same(batch, alone.at(step, side=side_at(step))) for batch, step in zip(seen, steps, strict=True))
+
+
+def test_processes_make_each_pool_once_and_all_make_theirs_at_the_same_time() -> None:
+    _, made = all_of(3, list(range(12)))  # two steps a pool, three pools a turn
+    assert made == [[0, 3], [1, 4], [2, 5]]
+    _, made = all_of(3, [4, 5, 6])  # resumed within a turn: what lies behind is not made
+    assert made == [[3], [4], [2, 5]]
+
+
+def test_crops_that_cannot_be_shared_evenly_are_refused_with_the_numbers_that_can() -> None:
+    with pytest.raises(ValueError, match="6 crops a step cannot be shared .* 4 processes; expected 1, 2, 3, 6 processes"):
+        crops(**SHARED, processes=Together(0, 4, threading.Barrier(4), {}))
 
 
 def test_a_pool_made_ahead_in_a_thread_is_the_pool_that_would_have_been_made(monkeypatch: pytest.MonkeyPatch) -> None:

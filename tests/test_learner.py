@@ -110,6 +110,6 @@ def test_a_step_that_goes_wrong_leaves_the_weights(monkeypatch: pytest.MonkeyPat
 def test_processes_that_end_with_different_weights_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     learner = make()
     learner.check_agreement()
-    monkeypatch.setattr(learner.processes, "fingerprints", lambda _: ["a", "b"])
+    monkeypatch.setattr(learner.processes, "gather", lambda value: [value, "another"])
     with pytest.raises(RuntimeError, match="different weights"):
         learner.check_agreement()

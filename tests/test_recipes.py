@@ -178,6 +178,15 @@ def test_a_recipe_that_makes_no_sense_is_refused(options: dict[str, Any], messag
         Recipe(**options)
 
 
+def test_another_batch_comes_in_pools_of_as_many_crops_or_a_few_more() -> None:
+    recipe = RECIPES["gpu"]
+    assert recipe.with_batch(32) == recipe
+    assert recipe.with_batch(128) == replace(recipe, batch=128)
+    assert recipe.with_batch(96) == replace(recipe, batch=96, pool=576)
+    with pytest.raises(ValueError, match="a step takes 1 crop or more, got 0"):
+        recipe.with_batch(0)
+
+
 @pytest.mark.parametrize(("size", "side"), [(250, 64), (256, 48), (256, 32)])
 def test_crops_that_a_network_would_pad_are_refused(size: int, side: int) -> None:
     with pytest.raises(ValueError, match="do not fit this network; expected a multiple of 32, at least 64"):

@@ -149,7 +149,24 @@ def test_every_pair_is_decoded_before_training_unless_another_process_does(tmp_p
     with pytest.raises(ValueError, match=r"target/07\.png") as caught:
         open_source(tmp_path, "pairs", RECIPE)
     one_line(caught.value)
-    assert open_source(tmp_path, "pairs", RECIPE, check=False).summary()["pairs"] == 10
+    second = Processes(CPU.device)
+    second.is_first_here = False
+    assert open_source(tmp_path, "pairs", RECIPE, processes=second).summary()["pairs"] == 10
+
+
+@pytest.mark.parametrize("layout", ["sharp", "pairs"])
+def test_equal_data_have_one_fingerprint_wherever_they_are_and_other_data_another(layout: str, tmp_path: Path) -> None:
+    for name in "ab":
+        LAYOUTS[layout](tmp_path / name)
+
+    def fingerprint(name: str) -> str:
+        return open_source(tmp_path / name, layout, RECIPE).fingerprint()
+
+    before = fingerprint("a")
+    assert before == fingerprint("b")
+    changed = next(path for path in sorted((tmp_path / "b").rglob("*.png")))
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(changed)
+    assert fingerprint("b") != before
 
 
 def test_validation_crops_of_sharp_photos_do_not_depend_on_the_batch(tmp_path: Path) -> None:

@@ -217,6 +217,7 @@ def test_a_larger_budget_goes_on_and_keeps_the_best(photos: Path, tmp_path: Path
         ({"preset": "tiny radius"}, "another network; choose"),
         ({"seed": 1}, "another seed; choose"),
         ({"recipe": "default"}, "another recipe; choose"),
+        ({"batch": 4}, "another recipe; choose"),
         ({"preset": "tiny radius", "seed": 1}, "another network, seed; choose"),
     ],
 )
@@ -265,6 +266,7 @@ def test_a_longer_budget_keeps_the_pools_of_the_run_s_beginning(photos: Path, tm
         ({"minutes": -1.0}, "must be above 0, got -1.0"),
         ({"minutes": math.nan}, "must be above 0, got nan"),
         ({"seed": -1}, "the seed must be 0 or more, got -1"),
+        ({"batch": 0}, "a step takes 1 crop or more, got 0"),
         ({"recipe": "soup"}, "unknown recipe 'soup'; known: default"),
         ({"preset": "giant"}, "unknown preset 'giant'; known: paper"),
         ({"variant": "None"}, "unknown variant 'None'; known: NonAdaptive"),
