@@ -210,7 +210,7 @@ def _table(scores: Sequence[StoredScores]) -> list[str]:
     lines = [head, ["---"] * len(head), *rows]
     about = f"Protocol `{scores[0].protocol}`, {rules.whose}: {rules.about}."
     if rules.has_truth:
-        about += " Means over the photos, of the input → of the output; a dash where some photo has none (equal photos)."
+        about += " Means over the photos, of the input → of the output; a dash where a photo has none."
     return [about, "\n".join(f"| {' | '.join(cells)} |" for cells in lines)]
 
 
