@@ -64,7 +64,7 @@ def _is_replaceable(folder: Path) -> bool:
 
 
 def _write(folder: Path, models: Sequence[str]) -> None:
-    modules = [ROOT / "app.py", ROOT / "demo" / "__init__.py", *demo_modules(ROOT / "app.py")]
+    modules = [ROOT / "app.py", *demo_modules(ROOT / "app.py")]
     package = [path for path in sorted((ROOT / "nrknet").rglob("*")) if path.is_file() and not _is_litter(path)]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     pictures = [ROOT / name for name in pictures_of(readme)]
@@ -84,16 +84,22 @@ def _is_litter(path: Path) -> bool:
 
 
 def demo_modules(start: Path) -> list[Path]:
-    """The files of the package demo that a file imports, directly or through one another."""
+    """The files of the package demo that a file imports, directly or through one another, and the data beside them."""
     found: dict[Path, None] = {}
     waiting = [start]
     while waiting:
-        for name in _imports(waiting.pop()):
-            path = ROOT.joinpath(*name.split(".")).with_suffix(".py")
-            if path.is_file() and path not in found:
-                found[path] = None
-                waiting.append(path)
-    return sorted(found)
+        new = [path for name in _imports(waiting.pop()) for path in _files_of(name) if path not in found]
+        found.update(dict.fromkeys(new))
+        waiting += new
+    data = (path for folder in {path.parent for path in found} for path in folder.iterdir() if path.is_file())
+    return sorted({*found, *(path for path in data if path.suffix not in (".py", ".pyi") and not _is_litter(path))})
+
+
+def _files_of(name: str) -> list[Path]:
+    """What Python reads to import a module or a package: of every package on the way its __init__.py."""
+    parts = name.split(".")
+    packages = [ROOT.joinpath(*parts[:n], "__init__.py") for n in range(1, len(parts) + 1)]
+    return [path for path in (*packages, ROOT.joinpath(*parts).with_suffix(".py")) if path.is_file()]
 
 
 def _imports(path: Path) -> list[str]:

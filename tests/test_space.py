@@ -94,9 +94,9 @@ def test_the_space_holds_what_app_py_needs_and_nothing_else(assembled: Path) -> 
         if name.startswith("nrknet/") or name == "app.py":
             assert content == (ROOT / name).read_bytes()
     assert not [n for n in found if re.search(r"__pycache__|\.pyc$|^tests|^benchmarks|^notebooks|/\.|^\.", n)]
-    assert {n for n in found if n.startswith("demo/")} == {
-        "demo/__init__.py", *(p.relative_to(ROOT).as_posix() for p in demo_modules(ROOT / "app.py"))
-    }  # fmt: skip
+    needed = {path.relative_to(ROOT).as_posix() for path in demo_modules(ROOT / "app.py")}
+    assert {name for name in found if name.startswith("demo/")} == needed
+    assert not needed & {"demo/analysis.py", "demo/studio.py", "demo/space.py"}
 
 
 def test_the_space_installs_what_the_package_and_the_app_need_and_leaves_gradio_to_the_sdk(assembled: Path) -> None:
@@ -109,19 +109,31 @@ def test_the_space_installs_what_the_package_and_the_app_need_and_leaves_gradio_
     assert all(found == ours[name] for name, found in requirements(assembled / "requirements.txt").items())
 
 
-def test_a_module_that_another_one_imports_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_and_packages_that_others_import_are_found_with_their_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "demo" / "parts").mkdir(parents=True)
+    (tmp_path / "demo" / "view").mkdir()
+    (tmp_path / "demo" / "more").mkdir()
     for name, text in {
         "app.py": "import demo.a\nfrom demo import b, nothing\n",
         "demo/a.py": "def f() -> None:\n    from demo.parts.c import x\n",
         "demo/b.py": "from demo import a\n",
         "demo/parts/c.py": "import demo.b\nimport numpy\n",
+        "demo/parts/c.css": "",
+        "demo/parts/c.pyi": "",
+        "demo/parts/unused.py": "",
+        "demo/view/__init__.py": "from demo import a\n",
+        "demo/__init__.py": "",
+        "demo/parts/__init__.py": "from demo import view\n",
         "demo/unused.py": "",
+        "demo/more/data.txt": "",
     }.items():
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(space, "ROOT", tmp_path)
     found = [path.relative_to(tmp_path).as_posix() for path in demo_modules(tmp_path / "app.py")]
-    assert found == ["demo/a.py", "demo/b.py", "demo/parts/c.py"]
+    assert found == ["demo/__init__.py", "demo/a.py", "demo/b.py", "demo/parts/__init__.py", "demo/parts/c.css",
+                     "demo/parts/c.py", "demo/view/__init__.py"]  # fmt: skip
 
 
 def test_an_earlier_space_is_replaced_and_anything_else_is_left_alone(tmp_path: Path) -> None:
