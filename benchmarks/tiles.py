@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 
 from nrknet import Deblurrer
-from nrknet.imageio import is_probably_image, read_photo
+from nrknet.imageio import is_probably_image
 from nrknet.metrics import psnr
+from nrknet.reading import read_pixels
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def main() -> None:
     model = Deblurrer(args.model).model
     rows = []
     for path in paths:
-        photo = read_photo(path).pixels
+        photo = read_pixels(path)
         whole = Deblurrer(model, tile=max(photo.shape))(photo)
         rows.append({"photo": path.name})
         rows[-1] |= {str(tile): round(psnr(Deblurrer(model, tile=tile)(photo), whole), 1) for tile in args.tiles}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from networks import random_network
 from PIL import Image
@@ -225,6 +226,15 @@ def test_two_networks_are_compared(network: str, rival: str, calls: list[tuple[i
     facts = table(app, "network", "parameters")
     assert facts["network"].tolist() == [network, rival] and facts["parameters"].nunique() == 2
     assert len(calls) == 2
+
+
+def test_two_networks_are_compared_on_a_photo_of_16_bits(network: str, rival: str) -> None:
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.random.default_rng(0).integers(0, 65536, (32, 40, 3), np.uint16), photometric="rgb")
+    app = open_app(network, "Compare", other=rival)
+    app.file_uploader[0].upload("deep.tif", file.getvalue(), "image/tiff").run()
+    assert not app.exception, app.exception
+    assert any("they differ by" in text.value for text in app.markdown)
 
 
 def test_a_large_photo_is_offered_reduced_and_said_to_be(

@@ -13,7 +13,7 @@ from demo.panels.common import SIDES, chart, grouped, magnitude, pixel_chooser, 
 from demo.studio import Seen
 from nrknet.analysis import rms
 from nrknet.kernels import effective_radius
-from nrknet.metrics import psnr
+from nrknet.metrics import psnr_of
 
 GAIN = 8
 
@@ -59,7 +59,8 @@ def _flip(seen: Seen, other: Seen) -> None:
     first, second = seen.analysis.image, other.analysis.image
     difference = amplified(unit(second) - unit(first), GAIN)
     left, right = _names(seen, other)
-    st.markdown(f"**{left}** against **{right}** · they differ by {psnr(first, second):.2f} dB PSNR")
+    apart = psnr_of(255 * unit(first), 255 * unit(second))
+    st.markdown(f"**{left}** against **{right}** · they differ by {apart:.2f} dB PSNR")
     chart(
         flip_figure({"Photo": seen.pixels, "A": first, "B": second, f"(B − A) × {GAIN}": difference}, width=640),
         "compare", title=f"{left}, {right}", values=lambda: {"photo": seen.pixels, "A": first, "B": second},
