@@ -267,7 +267,8 @@ def upsample(x: Tensor, factor: int) -> Tensor:
 EVIDENCE_BANDS = 4
 EVIDENCE_REACH = 24
 """The evidence at a pixel depends on no pixel that is more than this many away (15 + 3 stem; even)."""
-_ENERGY_FLOOR = 1e-6  # about the variance of 8-bit rounding
+ENERGY_FLOOR = 1e-6
+"""About the variance of 8-bit rounding."""
 
 
 def _binomial(x: Tensor, step: int) -> Tensor:
@@ -298,4 +299,4 @@ def blur_evidence(image: Tensor, stem: int) -> Tensor:
         energy = F.avg_pool2d((smooth - smoother).square_(), stem) if stem > 1 else (smooth - smoother).square_()
         energies.append(_binomial(_binomial(energy, 1), 2))
         smooth = smoother
-    return (torch.cat(energies, dim=1) + _ENERGY_FLOOR).log_().add_(10).div_(3)
+    return (torch.cat(energies, dim=1) + ENERGY_FLOOR).log_().add_(10).div_(3)

@@ -219,7 +219,7 @@ class NRKNet(
         config = self.config
         with torch.autocast(level.device.type, enabled=False):  # coefficients and pixels stay float32
             coefficients, logits = self.head(features.float(), hidden.float(), scale)
-            operator = BlurOperator(self.atoms, coefficients, self.fusion)
+            operator = self._operator(coefficients)
             terms = neumann_terms(operator, level.float(), config.powers(scale))
             image = torch.stack(terms[config.scale_images_from :]).sum(0)
         radius = self.head.expected_radius(logits) if isinstance(self.head, RadiusHead) and logits is not None else None
@@ -229,9 +229,17 @@ class NRKNet(
         x = F.pixel_unshuffle(level, self.config.stem) if self.config.stem > 1 else level
         if self.config.evidence:
             with torch.no_grad():
-                evidence = blur_evidence(level, self.config.stem)
+                evidence = self._evidence(level)
             x = torch.cat([x - 0.5, evidence.to(x.dtype)], dim=1)
         return x.contiguous(memory_format=torch.channels_last)
+
+    def _operator(self, coefficients: Tensor) -> BlurOperator:
+        """D_t; an export has its own."""
+        return BlurOperator(self.atoms, coefficients, self.fusion)
+
+    def _evidence(self, level: Tensor) -> Tensor:
+        """How much detail there is in Y_t; an export has its own."""
+        return blur_evidence(level, self.config.stem)
 
 
 def _make_unet(config: NRKNetConfig) -> UNet:
