@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from nrknet._version import __version__
 from nrknet.commands import convert, deblur, evaluate, push, train
 from nrknet.commands.outcome import FAILED, INTERRUPTED, USAGE, UsageError, complain, debugging, reason
+from nrknet.launch import announced_index
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return args.run(args)
     except KeyboardInterrupt:
-        complain("stopped")
+        if announced_index() == 0:  # of several processes, all of which are stopped, one says so
+            complain("stopped")
         return INTERRUPTED
     except UsageError as error:
         complain(str(error))

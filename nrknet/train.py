@@ -313,11 +313,13 @@ class Trainer:
         Raises:
             ValueError: the checkpoint cannot be read, or belongs to another run; AgreedError in several processes.
         """
-        found = self.processes.gather((self.out / CHECKPOINT_FILE).exists())
-        if any(found) and not found[0]:
+        path = self.out / CHECKPOINT_FILE
+        found = self.processes.gather(str(path) if path.exists() else None)
+        if found[0] is None and any(found):
+            index = next(i for i, place in enumerate(found) if place is not None)
             raise AgreedError(
-                f"process {found.index(True)} finds a checkpoint in {self.out} and process 0, which writes there, does not; "
-                "expected them to share the folder, or the machine that has it to be the first (--node_rank 0)"
+                f"process {index} finds {found[index]}, and process 0, which would write {path}, finds none there; "
+                "expected one folder for both, or the machine with the checkpoint to be the first (--node_rank 0)"
             )
         state = self.processes.share(self.processes.together(self._read_checkpoint))
         if state is None:

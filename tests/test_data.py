@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from nrknet import data as data_module
-from nrknet.data import VALIDATION_EVERY, Crops, RenderedCrops, SharpPhotos, StreamOptions
+from nrknet.data import VALIDATION_EVERY, Batch, Crops, RenderedCrops, SharpPhotos, StreamOptions
 from nrknet.defocus import DefocusConfig
 from nrknet.processes import Processes
 
@@ -242,7 +242,12 @@ def all_of(count: int, steps: list[int], *, ahead: bool = False) -> tuple[list[C
     def see(index: int) -> list[Crops]:
         source = crops(**SHARED, processes=Together(index, count, meeting, table))
         source.ahead, make = ahead, source.make_pool
-        setattr(source, "make_pool", lambda number: made[index].append(number) or make(number))
+
+        def make_and_note(number: int) -> Batch:
+            made[index].append(number)
+            return make(number)
+
+        source.make_pool = make_and_note  # type: ignore[method-assign]
         try:
             return [source.at(step, side=side_at(step)) for step in steps]
         finally:
@@ -252,8 +257,8 @@ def all_of(count: int, steps: list[int], *, ahead: bool = False) -> tuple[list[C
         seen = list(threads.map(see, range(count)))
     assert {len(batch.sharp) for batches in seen for batch in batches} == {6 // count}
     names = ("blurred", "sharp", "radius")
-    parts = [Crops(*(torch.cat([getattr(p, name) for p in step]) for name in names)) for step in zip(*seen, strict=True)]
-    return parts, made
+    steps_seen = zip(*seen, strict=True)
+    return [Crops(*(torch.cat([getattr(p, name) for p in step]) for name in names)) for step in steps_seen], made
 
 
 @pytest.mark.parametrize(("count", "ahead"), [(2, False), (3, True)])
@@ -272,7 +277,7 @@ def test_processes_make_each_pool_once_and_all_make_theirs_at_the_same_time() ->
 
 
 def test_crops_that_cannot_be_shared_evenly_are_refused_with_the_numbers_that_can() -> None:
-    with pytest.raises(ValueError, match="6 crops a step cannot be shared .* 4 processes; expected 1, 2, 3, 6 processes"):
+    with pytest.raises(ValueError, match="6 crops a step cannot .* 4 processes; expected 1, 2, 3, 6 processes"):
         crops(**SHARED, processes=Together(0, 4, threading.Barrier(4), {}))
 
 

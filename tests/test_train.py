@@ -30,6 +30,7 @@ from nrknet.defocus import DefocusConfig
 from nrknet.losses import LossConfig
 from nrknet.model import NRKNet
 from nrknet.prefit import prefit_table
+from nrknet.processes import AgreedError, Processes
 from nrknet.recipes import RECIPES
 from nrknet.train import TrainingStopped, train
 from nrknet.weights import load_model
@@ -252,6 +253,15 @@ def test_a_longer_budget_keeps_the_pools_of_the_run_s_beginning(photos: Path, tm
         assert json.loads((tmp_path / "run.json").read_text())["pool"] == 2
     finally:
         del RECIPES["small"]
+
+
+def test_a_checkpoint_that_only_another_machine_has_is_not_passed_over(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Processes, "gather", lambda self, found: [found, "there/checkpoint.pt"])
+    with pytest.raises(AgreedError, match="process 1 finds there/checkpoint.pt, and process 0, .* finds none there"):
+        run(photos, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 # --------------------------------------------------------------------------------------------------------------- errors

@@ -58,7 +58,7 @@ def told_once() -> Iterator[None]:
     except RuntimeError as error:
         if announced_count() == 1 or not _is_lost_connection(error):
             raise
-        raise ConnectionError("another process has ended, and this one with it; the other's message says why") from error
+        raise ConnectionError("another process has ended, and this one too; the other's message says why") from error
 
 
 def _is_lost_connection(error: RuntimeError) -> bool:
