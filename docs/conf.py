@@ -20,6 +20,7 @@ extensions = [
     "sphinx_copybutton",
     "command_help",
     "descriptions",
+    "no_outside_requests",
     "plain_docstrings",
 ]
 exclude_patterns = ["package.md"]  # what package indexes show; index.md includes it

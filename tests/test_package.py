@@ -22,7 +22,7 @@ pytest.importorskip("build", reason="packages are made by `build`")
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("benchmarks", "demo", "docs", "notebooks", "nrknet", "tests")
-MOST_BYTES = {"wheel": 5_000_000, "sdist": 3_000_000}
+MOST_BYTES = {"wheel": 5_000_000, "sdist": 4_000_000}
 GOOD = """
 import numpy as np
 from numpy.typing import NDArray
@@ -130,7 +130,7 @@ def test_public_names_are_those_that_are_found() -> None:
     for name, home in nrknet._HOMES.items():
         assert getattr(nrknet, name) is getattr(importlib.import_module(f"nrknet.{home}"), name)
     with pytest.raises(AttributeError, match="Deblurer"):
-        nrknet.Deblurer
+        _ = nrknet.Deblurer  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow
@@ -161,9 +161,9 @@ def test_the_source_distribution_brings_what_tests_and_documentation_need(dist: 
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert names >= {
-        "tests/conftest.py", "tests/test_package.py", "tests/commandline.py", "docs/conf.py", "docs/package.md", "app.py",
-        "docs/extensions/command_help.py", "demo/.streamlit/config.toml", "benchmarks/results/speed.json", "Makefile",
-        "requirements.txt", "CITATION.cff", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "README.md",
+        "tests/conftest.py", "tests/test_package.py", "tests/commandline.py", "docs/conf.py", "docs/package.md",
+        "docs/extensions/command_help.py", "app.py", "demo/.streamlit/config.toml", "benchmarks/results/speed.json",
+        "Makefile", "requirements.txt", "CITATION.cff", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "README.md",
     }  # fmt: skip
     assert not [name for name in names if name.startswith("notebooks") or name.endswith(".pyc")]
     assert path.stat().st_size < MOST_BYTES["sdist"]
