@@ -9,7 +9,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from nrknet.cli import make_parser
 
-COLUMNS = "100"  # of the terminal that argparse is told it writes to
+COLUMNS = "88"  # of the terminal that argparse is told it writes to
 
 
 class CommandHelp(SphinxDirective):
