@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -53,6 +54,7 @@ def cluster(address: str | None) -> Iterator[Any]:
         ClusterError: Ray is not installed, or does not start, or there is no cluster at the address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray Data itself does what Ray then complains about
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray wants to be told, or it warns
     try:
         import ray
@@ -78,23 +80,43 @@ def _be_quiet(ray: Any) -> None:
 
 def _connect(ray: Any, address: str) -> None:
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        with _silence():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # connection errors of several libraries
-        raise ClusterError(f"there is no Ray cluster to be reached at {address} ({_first_line(error)})") from error
+        why = _last_line(error)
+        if "InvalidAuthToken" in str(error.__cause__):
+            why = "it wants a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN if it is not in ~/.ray/auth_token"
+        raise ClusterError(f"there is no Ray cluster to be reached at {address} ({why})") from error
 
 
 def _start(ray: Any) -> None:
     options = {"include_dashboard": False, "log_to_driver": False, "object_store_memory": OBJECT_STORE_BYTES}
     for attempt in range(1, STARTS + 1):
         try:
-            ray.init(address="local", logging_level=logging.ERROR, **options)
+            with _silence():
+                ray.init(address="local", logging_level=logging.ERROR, **options)
             return
         except Exception as error:  # Ray raises Exception itself here
             ray.shutdown()
             if attempt == STARTS:
-                raise ClusterError(f"Ray does not start on this machine ({_first_line(error)})") from error
+                raise ClusterError(f"Ray does not start on this machine ({_last_line(error)})") from error
             # It gives its own processes 15 seconds each, which a busy machine may not keep at the first try.
             logger.warning("Ray did not start, trying again")
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep off the error stream what Ray's C++ says while it starts; what matters comes as an exception."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def share_out(ray: Any, *, number: int | None, device: str) -> Workers:
@@ -166,7 +188,7 @@ class Pool:
             for row in records.iter_rows():
                 yield json.loads(row["record"])
         except self._ray.exceptions.RayError as error:
-            raise ClusterError(f"the workers cannot go on: {_first_line(error)}") from error
+            raise ClusterError(f"the workers cannot go on: {_last_line(error)}") from error
 
     def forget(self, targets: list[str]) -> None:
         """Let go of what is known about results that are settled."""
@@ -177,7 +199,7 @@ def _row(source: Source) -> dict[str, Any]:
     return asdict(source)
 
 
-def _first_line(error: Exception) -> str:
+def _last_line(error: Exception) -> str:
     """What a person needs of a long message: its last line, behind all the traces."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines else type(error).__name__

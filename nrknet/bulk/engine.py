@@ -31,6 +31,8 @@ class Options:
         device: "auto", "cpu", "cuda" or "mps".
         precision: "auto" or "exact".
         tile: side in pixels, or "auto".
+        strength: 0 to 1, and
+        terms: from 1, or None, as for `Deblurrer`.
         skip_existing: take any result that is there for a good one.
         workers: how many, or None for as many as there are graphics cards, or cores with 2 GB each.
         retries: how often a photo is tried again whose worker died.
@@ -41,6 +43,8 @@ class Options:
     device: str = "auto"
     precision: str = "auto"
     tile: int | str = "auto"
+    strength: float = 1.0
+    terms: int | None = None
     skip_existing: bool = False
     workers: int | None = None
     retries: int = 3
@@ -175,7 +179,7 @@ def _network(options: Options) -> tuple[tuple[dict[str, Any], bytes], Record]:
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode() + tensors).hexdigest()
     how = {
         "model": name, "weights": digest[:16], "precision": options.precision, "tile": str(options.tile),
-        "nrknet_version": __version__,
+        "strength": float(options.strength), "terms": options.terms, "nrknet_version": __version__,
     }  # fmt: skip
     return (config, tensors), how
 

@@ -27,11 +27,11 @@ COLUMNS = {
     "source": "string", "target": "string", "status": "string", "reason": "string", "attempts": "int32",
     "seconds": "float64", "width": "int32", "height": "int32", "megapixels": "float64", "source_bytes": "int64",
     "source_version": "string", "target_bytes": "int64", "target_sha256": "string", "model": "string",
-    "weights": "string", "precision": "string", "tile": "string", "nrknet_version": "string", "worker": "string",
-    "finished_at": "timestamp",
+    "weights": "string", "precision": "string", "tile": "string", "strength": "float64", "terms": "int32",
+    "nrknet_version": "string", "worker": "string", "finished_at": "timestamp",
 }  # fmt: skip
 """Of the manifest, with their Parquet types; a timestamp is in microseconds, UTC."""
-_HOW = ("weights", "precision", "tile")
+_HOW = ("weights", "precision", "tile", "strength", "terms")
 """What a result depends on beside its photo."""
 
 
@@ -42,7 +42,7 @@ def new_record(source: Source, status: str, reason: str | None, how: Record) -> 
         source: the photo.
         status: "done", "failed", or "skipped" for a result that no run recorded.
         reason: why not done, in one sentence.
-        how: model, weights, precision, tile and nrknet_version.
+        how: model, weights, precision, tile, strength, terms and nrknet_version.
     """
     empty = dict.fromkeys(COLUMNS)
     about = {"source": source.place, "source_bytes": source.size, "source_version": source.version}

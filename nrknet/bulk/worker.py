@@ -26,7 +26,7 @@ class Settings:
 
     Args:
         out: the output folder, a path or a URL.
-        how: model, weights, precision, tile and nrknet_version, as the manifest has them.
+        how: model, weights, precision, tile, strength, terms and nrknet_version, as the manifest has them.
         device: "auto", "cpu", "cuda" or "mps".
         tile: side in pixels, or "auto".
         threads: of PyTorch, per worker.
@@ -133,7 +133,8 @@ class Restorer:
             photo = self._fetch(source.place, folder)
             result = folder / ("result" + Path(source.target).suffix)
             try:
-                restore_file(self._deblurrer, photo, result)
+                how = {name: self._settings.how[name] for name in ("strength", "terms")}
+                restore_file(self._deblurrer, photo, result, **how)
             except ValueError as error:  # which names the files here, not the user's
                 raise ValueError(str(error).replace(str(photo), source.place).replace(str(result), target)) from error
             width, height = photo_size(result)

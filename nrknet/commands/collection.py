@@ -86,7 +86,7 @@ def _options(args: argparse.Namespace) -> "Options":
     try:
         return Options(
             model=args.model, device=args.device, precision=args.precision, tile=args.tile,
-            skip_existing=args.skip_existing, **given,
+            strength=args.strength, terms=args.terms, skip_existing=args.skip_existing, **given,
         )  # fmt: skip
     except ValueError as error:
         raise UsageError(str(error)) from error
