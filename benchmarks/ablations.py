@@ -36,7 +36,6 @@ from benchmarks.equal_budget import commit
 from nrknet._version import __version__
 from nrknet.atoms import RecursiveAtoms
 from nrknet.config import PRESETS, vary
-from nrknet.data import Crops
 from nrknet.datasets import find_pairs
 from nrknet.evaluation import evaluate
 from nrknet.inference import Deblurrer
@@ -46,6 +45,7 @@ from nrknet.prefit import restore_by_radius
 from nrknet.processes import join_processes
 from nrknet.recipes import RECIPES, vary_loss
 from nrknet.sources import SHARP, Source, open_source
+from nrknet.stream import Crops
 from nrknet.train import Trainer
 from nrknet.validation import SOFT_DB, psnr
 from nrknet.weights import load_model, save_model

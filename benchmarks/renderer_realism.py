@@ -27,9 +27,10 @@ from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter, map_coordinates
 from scipy.stats import kurtosis, wasserstein_distance
 
-from nrknet.data import RenderedCrops, SharpPhotos, StreamOptions
+from nrknet.data import RenderedCrops, SharpPhotos
 from nrknet.imageio import is_probably_image
 from nrknet.recipes import RECIPES
+from nrknet.stream import StreamOptions
 
 Floats = NDArray[np.float64]
 Cells = dict[str, list[float]]

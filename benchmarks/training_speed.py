@@ -24,13 +24,13 @@ from benchmarks.equal_budget import commit
 from benchmarks.speed import timed
 from nrknet._version import __version__
 from nrknet.config import PRESETS, NRKNetConfig
-from nrknet.data import Batch
 from nrknet.layers import RadiusHead
 from nrknet.learner import Learner
 from nrknet.losses import total_loss
 from nrknet.model import NRKNet
 from nrknet.processes import Processes
 from nrknet.recipes import RECIPES, Recipe
+from nrknet.stream import Batch
 from nrknet.weights import pick_device
 
 WARM_UP = 2  # steps of each that are not counted

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nrknet.config import NRKNetConfig
-from nrknet.data import Crops, CropStream, RenderedCrops
+from nrknet.data import RenderedCrops
 from nrknet.fingerprint import fingerprint_weights
 from nrknet.grow import grow
 from nrknet.layers import RadiusHead
@@ -19,6 +19,7 @@ from nrknet.model import NRKNet
 from nrknet.prefit import prefit_table
 from nrknet.processes import Processes
 from nrknet.recipes import Recipe
+from nrknet.stream import Crops, CropStream
 from nrknet.validation import SOFT_DB, psnr
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nrknet.data import VALIDATION_EVERY, Crops, CropStream, StreamOptions
+from nrknet.data import VALIDATION_EVERY
 from nrknet.datasets import Pair
 from nrknet.reading import in_threads, read_pixels
+from nrknet.stream import Crops, CropStream, StreamOptions
 
 log = logging.getLogger(__name__)
 

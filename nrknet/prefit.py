@@ -9,11 +9,12 @@ from torch import Tensor
 
 from nrknet.basis import coefficient_basis
 from nrknet.config import NRKNetConfig
-from nrknet.data import Batch, RenderedCrops
+from nrknet.data import RenderedCrops
 from nrknet.layers import RadiusHead, radius_weights, unit_sum
 from nrknet.losses import LossConfig, crop_weights, fdr, mse
 from nrknet.model import NRKNet
 from nrknet.neumann import BlurOperator, fuse_scales, neumann_terms, pyramid
+from nrknet.stream import Batch
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,14 @@ from typing import Any, Protocol
 import torch
 
 from nrknet.curation import find_all
-from nrknet.data import Crops, CropStream, RenderedCrops, SharpPhotos, StreamOptions
+from nrknet.data import RenderedCrops, SharpPhotos
 from nrknet.datasets import PAIRED, Pair, find_pairs
 from nrknet.fingerprint import fingerprint_files
 from nrknet.inference import Deblurrer
 from nrknet.pairs import PairedCrops, check_pairs, hold_out
 from nrknet.processes import Processes
 from nrknet.recipes import Recipe
+from nrknet.stream import Crops, CropStream, StreamOptions
 
 log = logging.getLogger(__name__)
 

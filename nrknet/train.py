@@ -17,7 +17,6 @@ import torch
 from nrknet._version import __version__
 from nrknet.checkpoint import CHECKPOINT_FILE, read_checkpoint, write_checkpoint
 from nrknet.config import NRKNetConfig, default_preset, named_config
-from nrknet.data import Crops, CropStream, check_shares
 from nrknet.inference import Deblurrer
 from nrknet.learner import Learner
 from nrknet.model import NRKNet
@@ -25,6 +24,7 @@ from nrknet.processes import AgreedError, Processes, join_processes
 from nrknet.recipes import Recipe, named_recipe
 from nrknet.sources import AUTO, Source, open_source
 from nrknet.stopping import StopRequest, TrainingStopped
+from nrknet.stream import Crops, CropStream, check_shares
 from nrknet.tracking import Tracker
 from nrknet.validation import pictures, psnr, validate
 from nrknet.weights import load_model, save_model

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from nrknet.data import Crops
 from nrknet.model import NRKNet
+from nrknet.stream import Crops
 
 SOFT_DB = 35.0
 """Gains are averaged over crops whose input scores less; above it a crop is sharp but for noise."""

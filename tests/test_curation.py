@@ -14,11 +14,12 @@ from torch import Tensor
 
 from nrknet.config import PRESETS, NRKNetConfig
 from nrknet.curation import Softness, find_all, find_softness
-from nrknet.data import RenderedCrops, StreamOptions
+from nrknet.data import RenderedCrops
 from nrknet.defocus import DefocusConfig, render_defocus
 from nrknet.inference import Deblurrer
 from nrknet.recipes import RECIPES
 from nrknet.sources import open_source
+from nrknet.stream import StreamOptions
 from nrknet.train import train
 
 SIDE = 96

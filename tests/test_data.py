@@ -12,9 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from nrknet import data as data_module
-from nrknet.data import VALIDATION_EVERY, Batch, Crops, RenderedCrops, SharpPhotos, StreamOptions
+from nrknet.data import VALIDATION_EVERY, RenderedCrops, SharpPhotos
 from nrknet.defocus import DefocusConfig
 from nrknet.processes import Processes
+from nrknet.stream import Batch, Crops, StreamOptions
 
 SHARP = DefocusConfig(
     sharp_fraction=1.0, clean_chance=1.0, dark_chance=0.0, highlight_chance=0.0, gamma=(1.0, 1.0),

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from nrknet import learner as learner_module
 from nrknet.config import NRKNetConfig
-from nrknet.data import Crops
 from nrknet.learner import Learner
 from nrknet.model import NRKNet
 from nrknet.processes import Processes
 from nrknet.recipes import RECIPES
+from nrknet.stream import Crops
 
 RADIUS = NRKNetConfig(
     num_atoms=3, widths=(4, 8), num_blocks=(1, 1), coefficients="unit_sum", head="radius", radii=(0, 2, 5),

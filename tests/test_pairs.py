@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from nrknet import pairs as pairs_module
-from nrknet.data import Crops, StreamOptions
 from nrknet.datasets import Pair
 from nrknet.imageio import Photo, write_photo
 from nrknet.pairs import PairedCrops, check_pairs, hold_out
+from nrknet.stream import Crops, StreamOptions
 
 CPU = torch.device("cpu")
 

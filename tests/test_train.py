@@ -25,13 +25,14 @@ from nrknet import cli, learner
 from nrknet import train as train_module
 from nrknet.basis import coefficient_basis
 from nrknet.config import PRESETS, VARIANTS, NRKNetConfig, vary
-from nrknet.data import RenderedCrops, StreamOptions
+from nrknet.data import RenderedCrops
 from nrknet.defocus import DefocusConfig
 from nrknet.losses import LossConfig
 from nrknet.model import NRKNet
 from nrknet.prefit import prefit_table
 from nrknet.processes import AgreedError, Processes
 from nrknet.recipes import RECIPES
+from nrknet.stream import StreamOptions
 from nrknet.train import TrainingStopped, train
 from nrknet.weights import load_model
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from nrknet.config import NRKNetConfig
-from nrknet.data import Batch, Crops
 from nrknet.model import NRKNet
+from nrknet.stream import Batch, Crops
 from nrknet.validation import pictures, psnr, validate
 
 TINY: dict[str, Any] = {"num_atoms": 3, "widths": (4, 8), "num_blocks": (1, 1)}
