@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 
 from nrknet._version import __version__
-from nrknet.commands import convert, deblur, evaluate, push, train
+from nrknet.commands import convert, deblur, evaluate, export, push, train
 from nrknet.commands.outcome import FAILED, INTERRUPTED, USAGE, UsageError, complain, debugging, reason
 from nrknet.launch import announced_index
 
@@ -51,6 +51,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"nrknet {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (deblur, train, evaluate, convert, push):
+    for command in (deblur, train, evaluate, convert, export, push):
         command.add(commands)
     return parser

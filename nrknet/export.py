@@ -1,10 +1,12 @@
 """Networks as ONNX files: one file that ONNX Runtime and others run without PyTorch, for photos of any size."""
 
 import copy
+import importlib
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from numpy.typing import NDArray
 
 from nrknet._version import __version__
 from nrknet.analysis import blur_radius, to_rgb
+from nrknet.folder import TRAINING_FILE
 from nrknet.model import MIN_SIZE, NRKNet
+from nrknet.weights import bundled_models
 
 Floats = NDArray[np.float32]
 
@@ -70,8 +74,7 @@ def export_onnx(
     path = Path(path)
     if path.suffix.lower() != ".onnx":
         raise ValueError(f"the file's name must end in .onnx, got {path.name!r}")
-    if opset not in OPSETS:
-        raise ValueError(f"opset must be a whole number from {OPSETS.start} to {OPSETS.stop - 1}, got {opset!r}")
+    check_opset(opset)
     check_packages()
     from nrknet.onnx_graph import build_graph
 
@@ -90,6 +93,34 @@ def export_onnx(
     return Exported(path, len(content), opset, image, radius)
 
 
+def check_opset(opset: int) -> None:
+    """Whether a file can be written with this version of ONNX's operations.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if opset not in OPSETS:
+        raise ValueError(f"opset must be a whole number from {OPSETS.start} to {OPSETS.stop - 1}, got {opset!r}")
+
+
+def training_record(source: str | Path) -> dict[str, Any]:
+    """What a network's folder says about its training; nothing where there is no such record here.
+
+    Args:
+        source: as for `load_model`.
+
+    Raises:
+        ValueError: the record is damaged.
+    """
+    bundled = resources.files("nrknet") / "pretrained" / str(source) / TRAINING_FILE
+    path = Path(str(bundled)) if str(source) in bundled_models() else Path(source) / TRAINING_FILE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    return dict(found)
+
+
 def check_packages() -> None:
     """Find out before any work whether what exporting needs is installed.
 
@@ -97,9 +128,8 @@ def check_packages() -> None:
         ValueError: names what is missing and how to install it.
     """
     try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401
+        for name in ("onnx", "onnxscript", "onnxruntime"):
+            importlib.import_module(name)
     except ImportError as error:
         raise ValueError(_MISSING.format(error)) from error
 
@@ -133,7 +163,7 @@ def compare(model: NRKNet, content: bytes, *, sizes: Sequence[tuple[int, int, in
         try:
             found = session.run(["image", "radius"], {"blurred": photos})
         except Exception as error:
-            raise ValueError(f"ONNX Runtime cannot run the network at {height}x{width}: {_first_line(error)}") from error
+            raise ValueError(f"ONNX Runtime cannot restore {height}x{width} pixels: {_first_line(error)}") from error
         expected = _by_pytorch(reference, photos)
         image, radius = (float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True))
         if not (image <= TOLERANCE and radius <= RADIUS_TOLERANCE):  # not a number is a difference too

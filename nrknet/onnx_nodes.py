@@ -133,7 +133,7 @@ def _binomial_nodes(x: Value, step: int, smallest: int) -> Value:
 
 
 def _reflect(x: Value, pad: int, smallest: int) -> Value:
-    """Reflecting ends: ONNX's own where the image is surely larger than they are, else any as `reflect_index` has it."""
+    """Reflecting ends: ONNX's own where the image is surely larger than they are, else as `reflect_index` has it."""
     from onnxscript import opset18 as op
 
     if pad < smallest:
@@ -152,7 +152,8 @@ def _replace_channel(x: Value, source: Value, dim: int, index: int) -> Value:
 
     from onnxscript import opset18 as op
 
-    parts = [op.Unsqueeze(source, _numbers(dim)), op.Slice(x, _numbers(index + 1), _numbers(sys.maxsize), _numbers(dim))]
+    rest = op.Slice(x, _numbers(index + 1), _numbers(sys.maxsize), _numbers(dim))
+    parts = [op.Unsqueeze(source, _numbers(dim)), rest]
     if index:
         parts.insert(0, op.Slice(x, _numbers(0), _numbers(index), _numbers(dim)))
     return op.Concat(*parts, axis=dim)

@@ -10,7 +10,7 @@ from commandline import child_environment
 from nrknet import cli
 from nrknet._version import __version__
 
-COMMANDS = ("deblur", "train", "evaluate", "convert", "push")
+COMMANDS = ("deblur", "train", "evaluate", "convert", "export", "push")
 
 
 def test_help_and_version_do_not_import_torch_or_numpy() -> None:
@@ -56,6 +56,8 @@ def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> Non
         ["evaluate", "--dataset", "nonsense", "--root", "."],
         ["train", "--data", ".", "--out", "o", "--dataset", "cuhk"],
         ["convert", "only.pth"],
+        ["export", "lite"],
+        ["export", "lite", "--onnx", "lite.onnx", "--opset", "new"],
         ["push", "folder"],
     ],
 )
