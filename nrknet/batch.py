@@ -122,8 +122,9 @@ def name_results(photos: Sequence[PhotoFile]) -> list[Path]:
 
 
 def _name(photo: PhotoFile, num_parents: int = 0, with_suffix: bool = False) -> Path:
-    parents = photo.source.parent.resolve().parts[1:]
-    words = [*parents[len(parents) - num_parents :], photo.source.stem]
+    words = [photo.source.stem]
+    if num_parents:
+        words[:0] = photo.source.parent.resolve().parts[1:][-num_parents:]
     if with_suffix and photo.source.suffix:
         words.append(photo.source.suffix[1:].lower())
     return photo.folder / ("_".join(words) + (photo.suffix or _suffix(photo.source)))

@@ -118,6 +118,7 @@ def test_two_workers_restore_everything_though_one_is_killed(
     assert {row["status"] for row in found.values()} == {"done"}
     assert {(row["width"], row["height"]) for row in found.values()} == {SIZE}
     assert files_in(out) == sorted([*(row["target"] for row in found.values()), "manifest.parquet"])
+    assert not (out / ".nrknet-bulk").exists()
     deblurrer = Deblurrer(network, device="cpu")
     for row in found.values():
         alone = tmp_path / "alone" / row["target"]
@@ -166,7 +167,7 @@ def test_an_interruption_keeps_the_manifest(photos: Path, out: Path, options: Op
     results = {name for name in files_in(out) if name.endswith((".png", ".jpg"))}
     in_manifest = {row["target"] for row in rows(out / "manifest.parquet").values() if row["status"] == "done"}
     assert in_manifest == results
-    assert not any(name.startswith(".") for name in files_in(out))
+    assert not (out / ".nrknet-bulk").exists()
 
 
 def test_a_killed_run_goes_on_without_redoing_or_losing_a_photo(

@@ -103,7 +103,10 @@ class Collection:
         """
         counts: Counter[str] = Counter()
         network, how = _network(options)
-        with Lock(self.out), ExitStack() as at_end:
+        with ExitStack() as at_end:
+            if isinstance(self.out, LocalFolder):
+                at_end.callback(_remove_empty, self.out.folder / WORK)
+            at_end.enter_context(Lock(self.out))
             manifest = Manifest(self.out)
             at_end.callback(_finish, manifest, self.out)
             batch = self._sort(manifest, options, how)
@@ -115,8 +118,6 @@ class Collection:
                 if record["status"] != "skipped":
                     counts[record["status"]] += 1
                     report(record)
-        if isinstance(self.out, LocalFolder):
-            _remove_empty(self.out.folder / WORK)
         num_skipped = len(batch.recorded) + len(batch.existing)
         return Outcome(counts["done"], num_skipped, counts["failed"], manifest.path)
 
