@@ -158,6 +158,20 @@ def test_a_photo_that_kills_its_workers_fails_and_one_that_was_in_place_is_not_r
     assert (out / "2.png").stat().st_mtime_ns == int(out.with_name("unlucky").read_text())
 
 
+def test_workers_that_cannot_start_end_the_run_in_one_sentence(
+    photos: Path, out: Path, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stillborn(Restorer):
+        def __init__(self, *_: object) -> None:
+            raise RuntimeError("no such graphics card")
+
+    monkeypatch.setattr(bulk_cluster, "Restorer", Stillborn)
+    with pytest.raises(bulk_cluster.ClusterError, match="no such graphics card") as failed:
+        restore(photos, out, options)
+    assert "\n" not in str(failed.value)
+    assert files_in(out) == []
+
+
 def test_an_interruption_keeps_the_manifest(photos: Path, out: Path, options: Options) -> None:
     def interrupt(_: Record) -> None:
         raise KeyboardInterrupt

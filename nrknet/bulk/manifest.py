@@ -46,9 +46,13 @@ def new_record(source: Source, status: str, reason: str | None, how: Record) -> 
     """
     empty = dict.fromkeys(COLUMNS)
     about = {"source": source.place, "source_bytes": source.size, "source_version": source.version}
-    now = datetime.now(timezone.utc).isoformat()
-    return {**empty, **about, **how, "target": source.target, "status": status, "reason": reason,
-            "attempts": 0, "finished_at": now}  # fmt: skip
+    state = {"target": source.target, "status": status, "reason": reason, "attempts": 0, "finished_at": now()}
+    return {**empty, **about, **how, **state}
+
+
+def now() -> str:
+    """The time for `finished_at`."""
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
 
 
 def sha256(path: Path) -> str:

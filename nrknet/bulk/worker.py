@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from nrknet.bulk.lock import is_running
-from nrknet.bulk.manifest import WORK, Record, finished, new_record, sha256, write_record
+from nrknet.bulk.manifest import WORK, Record, finished, new_record, now, sha256, write_record
 from nrknet.bulk.sources import Source
 from nrknet.bulk.storage import LocalFolder, StorageError, is_url, open_folder, open_url, persist
 
@@ -119,7 +119,7 @@ class Restorer:
                 return record | {"attempts": deaths, "reason": f"its worker died {deaths} times"}
             return self._restore(source, record, started)
         except Exception as error:  # libraries raise anything; the others go on
-            return record | {"reason": _reason(error), "seconds": round(time.monotonic() - started, 3)}
+            return record | {"reason": _reason(error), **_ended(started)}
 
     def _finished(self, source: Source) -> Record | None:
         return persist(lambda: finished(self._out, source.target), self._out.path(source.target))
@@ -140,8 +140,7 @@ class Restorer:
             width, height = photo_size(result)
             record |= {
                 "status": "done", "width": width, "height": height, "megapixels": round(width * height / 1e6, 3),
-                "target_bytes": result.stat().st_size, "target_sha256": sha256(result),
-                "seconds": round(time.monotonic() - started, 3),
+                "target_bytes": result.stat().st_size, "target_sha256": sha256(result), **_ended(started),
             }  # fmt: skip
             retries = self._settings.retries
             try:
@@ -165,6 +164,10 @@ class Restorer:
         self._scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             yield Path(folder)
+
+
+def _ended(started: float) -> Record:
+    return {"seconds": round(time.monotonic() - started, 3), "finished_at": now()}
 
 
 def _device(device: str) -> str:
