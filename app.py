@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
+from contextlib import suppress
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 
-try:
-    import spaces  # on a Space with a shared GPU; has to come before torch
-except ImportError:
-    spaces = None
+with suppress(ImportError):
+    import spaces  # noqa: F401  (on a Space with a shared GPU it has to come before torch)
 
-import tempfile
-import threading
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
-import torch
-from gradio.utils import get_upload_folder
 
-from demo.examples import make_examples
-from demo.pictures import draw_defocus_map, save_screen_picture
-from nrknet import Analysis, Deblurrer
+from demo import endpoints, gpu
+from demo.appearance import COPY_LINK, KEEP_SETTINGS, LAUNCH, SHOW_RESULT, SWITCH_DARK
+from demo.endpoints import DEFAULTS, EXAMPLES, MOST_PHOTOS, photo_input
+from demo.restorer import KEEP_FOR, load_deblurrer
+from demo.viewer import make_viewer
 from nrknet.fast import compiler
-from nrknet.imageio import IMAGE_SUFFIXES, ImageError, Photo, output_suffix, read_photo, write_photo
+from nrknet.imageio import IMAGE_SUFFIXES
+from nrknet.refocus import MOST_APERTURE
 from nrknet.weights import bundled_models
 
-LARGEST_FILE = "100mb"
-LARGEST_PHOTO = 50_000_000
-PREVIEW_SIDE = 1024
-KEEP_FILES_FOR = 3600
-
+MODELS = ["default", *bundled_models()[1:]]  # "default" stands for the first, the best
 PRECISIONS = [("Fast", "auto"), ("Exact (float32 throughout)", "exact")]
 
 INTRODUCTION = """
@@ -42,214 +35,287 @@ Drop a photo in which some parts are out of focus, and NRKNet gives it back with
 ABOUT_THE_EXAMPLES = "No photo at hand? Try one of these. The cat's blur is real; in the others it is rendered."
 ABOUT_THE_DOWNLOAD = "The same file that `nrknet deblur` writes for your photo, with all its pixels."
 ABOUT_THE_MAP = "How far out of focus the photo was: each point of the scene is spread over a disc of this radius."
-
-CSS = """
-.gradio-container > main { max-width: 1180px !important; margin: 0 auto; }
-.note p { font-size: var(--text-sm); color: var(--neutral-600); }
-.dark .note p { color: var(--neutral-400); }
-#examples .grid-wrap { padding: 0; min-height: 0; height: auto; }
-#examples .gallery-container, #examples { min-height: 0; height: auto; }
-#examples .grid-container { grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)); padding: 0; }
-#examples .caption-label {
-    left: 0; right: 0; bottom: 0; max-width: none; padding: 2px 0;
-    border: 0; border-radius: 0; text-align: center; font-size: 11px;
-}
-#defocus-map img { max-height: 640px; object-fit: contain; }
-footer .divider { display: none; }
-"""
-# On a phone the progress bar lies below what is on the screen.
-SHOW_PROGRESS = "() => document.getElementById('before-after').scrollIntoView({behavior: 'smooth', block: 'nearest'})"
-
-SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
-MONO_FONTS = ["ui-monospace", "Menlo", "Consolas", "monospace"]
-# White on the theme's own button colour is too faint to read easily.
-THEME = gr.themes.Default(primary_hue="teal", neutral_hue="zinc", font=SYSTEM_FONTS, font_mono=MONO_FONTS).set(
-    button_primary_background_fill="*primary_700",
-    button_primary_background_fill_dark="*primary_700",
-    button_primary_background_fill_hover="*primary_800",
-    button_primary_background_fill_hover_dark="*primary_600",
+ABOUT_PIXELS = "Click or tap a pixel of the result, press Enter on it, or type its row and column."
+ABOUT_FOCUS = (
+    "Puts the result out of focus again, with the plane in focus moved to the pixel. The blur found in a photo does "
+    "not tell what lies before that plane and what behind; all is taken to lie behind."
 )
+ABOUT_SEVERAL = f"Up to {MOST_PHOTOS} photos, restored with the settings below, come back in one zip."
+PROGRAM = """\
+from gradio_client import Client, handle_file
 
-LAUNCH: dict[str, Any] = {
-    "theme": THEME,
-    "css": CSS,
-    "footer_links": ["api"],
-    "max_file_size": LARGEST_FILE,
-    "ssr_mode": False,
-}
-
-_one_at_a_time = threading.Lock()
-
-
-@lru_cache(maxsize=2)
-def _load(model: str, precision: str) -> Deblurrer:
-    return Deblurrer(model, precision=precision)
-
-
-def load_deblurrer(model: str, precision: str) -> Deblurrer:
-    """The deblurrer for these settings: made when it is first asked for, then kept."""
-    with _one_at_a_time:
-        return _load(model, precision)
+client = Client("{address}")
+photo = client.predict("Cat", api_name="/example")  # or the name of a file of yours
+comparison, defocus_map, restored = client.predict(
+    handle_file(photo), strength=1.0, api_name="/deblur"
+)
+print(restored)
+"""
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+NETWORK: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "network"}
+"""One photo at a time goes through a network: two would take as long, and twice the memory."""
 
 
-def load_photo(file: str) -> Photo:
-    """Reads the dropped photo; everything that can be wrong with it is said in one sentence, as an ImageError."""
-    try:
-        return read_photo(file, max_pixels=LARGEST_PHOTO)
-    except ImageError as error:
-        # Where the server keeps the file is nothing to its visitors.
-        raise ImageError(str(error).replace(str(file), Path(file).name)) from error
+class Controls(NamedTuple):
+    """The settings on the page, in the order in which endpoints take them."""
+
+    model: gr.Dropdown
+    precision: gr.Radio
+    strength: gr.Slider
+    terms: gr.Slider
 
 
-def as_sentence(error: Exception) -> str:
-    text = str(error)
-    return f"{text[:1].upper()}{text[1:].removesuffix('.')}."
+class Single(NamedTuple):
+    """What belongs to one photo, where it is dropped."""
+
+    photo: gr.File
+    preview: gr.Image
+    about: gr.Markdown
+    button: gr.Button
 
 
-def show_photo(file: str | None) -> tuple[Any, Any, Any, Any]:
-    """Shows the dropped photo and its size, or what is wrong with it, and clears what is left of the last one."""
-    hidden = gr.update(value=None, visible=False)
-    if not file:
-        return hidden, hidden, None, gr.update(visible=False)
-    try:
-        photo = load_photo(file)
-    except ImageError as error:
-        return hidden, gr.update(value=f"**{as_sentence(error)}**", visible=True), None, gr.update(visible=False)
-    height, width = photo.pixels.shape[:2]
-    picture = save_screen_picture(photo, new_folder() / "preview", longest=PREVIEW_SIDE)
-    about = f"{width} × {height} pixels ({width * height / 1e6:.1f} megapixels), {8 * photo.pixels.itemsize} bit"
-    return gr.update(value=picture, visible=True), gr.update(value=about, visible=True), None, gr.update(visible=False)
+class Result(NamedTuple):
+    """What belongs to its result."""
+
+    viewer: gr.HTML
+    panel: gr.Column
+    download: gr.DownloadButton
+    defocus_map: gr.Image
+    tabs: gr.Tabs
 
 
-def deblur(
-    photo: str | None,
-    model: str = "default",
-    precision: str = "auto",
-    progress: gr.Progress = gr.Progress(),  # noqa: B008  (how Gradio recognises it)
-) -> tuple[tuple[Path, Path], Path, Path]:
-    """Deblurs one photo that is out of focus in parts.
-
-    Args:
-        photo: a photo file: 8 or 16 bit, at most 100 MB and 50 megapixels, at least 16 x 16 pixels.
-        model: name of a model; "default" is the best one there is.
-        precision: "auto" (the fastest that the machine does well) or "exact" (float32 throughout).
-    Returns:
-        The photo before and after, as pictures for the screen; a picture of the defocus map with its scale in pixels;
-        the deblurred photo as a file, the same that the command line writes.
-    """
-    if not photo:
-        raise gr.Error("Drop a photo first, or pick one of the examples.", print_exception=False)
-    try:
-        source = load_photo(photo)
-        progress(0, desc="Loading the model")
-        deblurrer = load_deblurrer(model, precision)
-        progress(0, desc="Deblurring")
-        analysis = deblurrer.analyze(
-            source.pixels, details=False, progress=lambda done: progress(done, desc="Deblurring")
-        )
-        progress(1, desc="Writing the results")
-        return write_results(Path(photo), source, analysis)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise gr.Error("There is not enough memory for a photo of this size.", print_exception=False) from error
-    except ValueError as error:  # ImageError is one
-        raise gr.Error(as_sentence(error), print_exception=False) from error
-
-
-def write_results(name: Path, source: Photo, analysis: Analysis) -> tuple[tuple[Path, Path], Path, Path]:
-    """Writes the pictures for the screen, and the deblurred photo under the name that the command line gives it."""
-    folder = new_folder()
-    result = source.with_pixels(analysis.image)
-    before, after = (
-        save_screen_picture(photo, folder / stem) for photo, stem in ((source, "before"), (result, "after"))
-    )
-    defocus_map = folder / "defocus-map.png"
-    draw_defocus_map(analysis.defocus_map).save(defocus_map)
-    # In a folder of its own: the photo may be called before.png.
-    download = new_folder() / (name.stem + output_suffix(source, name.suffix))
-    write_photo(download, result)
-    return (before, after), defocus_map, download
-
-
-def new_folder() -> Path:
-    """A folder of its own for the files of one request, where Gradio serves them from and clears them away."""
-    cache = Path(get_upload_folder())
-    cache.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(dir=cache))
-
-
-def build(examples: dict[str, Path]) -> gr.Blocks:
+def build(examples: dict[str, Any]) -> gr.Blocks:
     """The page.
 
     Args:
         examples: label -> file, the photos to try it with.
     """
-    models = ["default", *bundled_models()[1:]]  # "default" stands for the first, the best
-    with gr.Blocks(title="NRKNet: deblur a photo", delete_cache=(KEEP_FILES_FOR, KEEP_FILES_FOR)) as page:
+    with gr.Blocks(title="NRKNet: deblur a photo", delete_cache=(KEEP_FOR, KEEP_FOR)) as page:
         gr.Markdown(INTRODUCTION)
+        is_done = gr.State(False)
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
-                photo = gr.File(label="Photo", file_types=sorted(IMAGE_SUFFIXES), height=150)
-                preview = gr.Image(label="Preview", interactive=False, buttons=[], height=260, visible=False)
-                about = gr.Markdown(visible=False)
-                button = gr.Button("Deblur", variant="primary", size="lg")
-                gr.Markdown(ABOUT_THE_EXAMPLES, elem_classes="note")
-                gallery = gr.Gallery(
-                    [(str(path), label) for label, path in examples.items()],
-                    label="Examples",
-                    show_label=False,
-                    container=False,
-                    columns=len(examples),
-                    height="auto",
-                    allow_preview=False,
-                    interactive=False,
-                    buttons=[],
-                    elem_id="examples",
-                )
-                with gr.Accordion("Advanced", open=False):
-                    model = gr.Dropdown(models, value=models[0], label="Model", visible=len(models) > 1)
-                    precision = gr.Radio(PRECISIONS, value="auto", label="Precision")
+                with gr.Tabs():
+                    with gr.Tab("One photo"):
+                        single = one_photo(examples)
+                    with gr.Tab("Several photos"):
+                        several = several_photos()
+                controls = settings(page)
             with gr.Column(scale=3, min_width=300):
-                slider = gr.ImageSlider(
-                    label="Before and after", interactive=False, format="png", max_height=640, elem_id="before-after"
-                )
-                with gr.Column(visible=False) as results:
-                    download = gr.DownloadButton("Download the deblurred photo", variant="primary")
-                    gr.Markdown(ABOUT_THE_DOWNLOAD, elem_classes="note")
-                    defocus_map = gr.Image(
-                        label="Defocus map",
-                        format="png",
-                        interactive=False,
-                        buttons=["fullscreen"],
-                        elem_id="defocus-map",
-                    )
-                    gr.Markdown(ABOUT_THE_MAP, elem_classes="note")
-
-        files = list(examples.values())
-
-        def pick(event: gr.SelectData) -> str:
-            return str(files[event.index])
-
-        gallery.select(pick, None, photo, api_visibility="private")
-        photo.change(
-            show_photo, photo, [preview, about, slider, results], api_visibility="private", concurrency_limit=4
-        )
-        button.click(fn=None, js=SHOW_PROGRESS)
-        run = button.click(
-            deblur if spaces is None else spaces.GPU(deblur),
-            [photo, model, precision],
-            [slider, defocus_map, download],
-            api_name="deblur",
-            concurrency_limit=1,
-            show_progress_on=slider,
-        )
-        run.success(lambda: gr.update(visible=True), None, results, api_visibility="private")
-        photo.change(fn=None, cancels=[run])  # its result would appear beside the next photo
+                result = results(single.photo, controls)
+        connect(single, controls, result, is_done)
+        deblur_several(*several, controls)
+        from_a_program(page)
     return page
 
 
-_examples_folder = tempfile.TemporaryDirectory(prefix="nrknet-examples-")
-demo = build(make_examples(Path(_examples_folder.name)))
+def one_photo(examples: dict[str, Any]) -> Single:
+    """Where one photo is dropped or picked."""
+    photo = photo_input(label="Photo", file_types=sorted(IMAGE_SUFFIXES), height=150)
+    preview = gr.Image(label="Preview", interactive=False, buttons=[], height=260, visible=False)
+    about = gr.Markdown(visible=False)
+    button = gr.Button("Deblur", variant="primary", size="lg")
+    gr.Markdown(ABOUT_THE_EXAMPLES, elem_classes="note")
+    gallery = gr.Gallery(
+        [(str(path), label) for label, path in examples.items()],
+        label="Examples",
+        show_label=False,
+        container=False,
+        columns=len(examples),
+        height="auto",
+        allow_preview=False,
+        interactive=False,
+        buttons=[],
+        elem_id="examples",
+    )
+    files = list(examples.values())
+
+    def pick(event: gr.SelectData) -> str:
+        return str(files[event.index])
+
+    gallery.select(pick, None, photo, **PRIVATE)
+    return Single(photo, preview, about, button)
+
+
+def several_photos() -> tuple[gr.File, gr.Button, gr.DownloadButton, gr.Dataframe]:
+    """Where several are dropped, and their results."""
+    photos = gr.File(label="Photos", file_count="multiple", file_types=sorted(IMAGE_SUFFIXES), height=150)
+    button = gr.Button("Deblur all", variant="primary", size="lg")
+    gr.Markdown(ABOUT_SEVERAL, elem_classes="note")
+    archive = gr.DownloadButton("Download the zip", variant="primary", visible=False)
+    table = gr.Dataframe(
+        headers=["Photo", "What became of it"], interactive=False, wrap=True, visible=False, label="Photos"
+    )
+    return photos, button, archive, table
+
+
+def settings(page: gr.Blocks) -> Controls:
+    """The settings; a link to the page holds them, and the page opens with those of its link."""
+    with gr.Accordion("Settings", open=True):
+        strength = gr.Slider(
+            0, 1, DEFAULTS.strength, step=0.05, label="Strength", info="0 is the photo as it is, 1 the restored one"
+        )
+        terms = gr.Slider(
+            1, DEFAULTS.terms, DEFAULTS.terms, step=1, label="Neumann terms",
+            info="Fewer cut the series short, which restores less",
+        )  # fmt: skip
+        model = gr.Dropdown(MODELS, value=MODELS[0], label="Model", visible=len(MODELS) > 1)
+        precision = gr.Radio(PRECISIONS, value=DEFAULTS.precision, label="Precision")
+        with gr.Row():
+            copy = gr.Button("Copy link to these settings", size="sm", elem_id="copy-link", min_width=120)
+            dark = gr.Button("Light or dark", size="sm", min_width=120)
+    controls = Controls(model, precision, strength, terms)
+    page.load(settings_of_link, None, list(controls), show_progress="hidden", **PRIVATE)
+    for control in controls:
+        control.change(fn=None, inputs=list(controls), js=KEEP_SETTINGS, **PRIVATE)
+    copy.click(fn=None, js=COPY_LINK, **PRIVATE)
+    dark.click(fn=None, js=SWITCH_DARK, **PRIVATE)
+    return controls
+
+
+def settings_of_link(request: gr.Request) -> tuple[str, str, float, int]:
+    """The settings that the page's address names; the usual ones for what it does not name, or names wrongly."""
+    query = request.query_params
+
+    def number(name: str, low: float, high: float) -> float:
+        try:
+            value = float(query.get(name, ""))
+        except ValueError:
+            return high
+        return value if low <= value <= high else high
+
+    model, precision = query.get("model", ""), query.get("precision", "")
+    return (
+        model if model in MODELS else MODELS[0],
+        precision if precision in dict(PRECISIONS).values() else DEFAULTS.precision,
+        number("strength", 0, DEFAULTS.strength),
+        int(number("terms", 1, DEFAULTS.terms)),
+    )
+
+
+def results(photo: gr.File, controls: Controls) -> Result:
+    """What a photo became, and what there is to do with it."""
+    viewer = make_viewer(elem_id="before-after")
+    with gr.Column(visible=False) as panel:
+        download = gr.DownloadButton("Download the deblurred photo", variant="primary")
+        gr.Markdown(ABOUT_THE_DOWNLOAD, elem_classes="note")
+        with gr.Tabs() as tabs:
+            with gr.Tab("Defocus map", id="map"):
+                defocus_map = gr.Image(
+                    label="Defocus map", format="png", interactive=False, buttons=["fullscreen"], elem_id="defocus-map"
+                )
+                gr.Markdown(ABOUT_THE_MAP, elem_classes="note")
+            with gr.Tab("At a pixel", id="pixel"):
+                at_a_pixel(photo, controls, viewer, tabs)
+    return Result(viewer, panel, download, defocus_map, tabs)
+
+
+def at_a_pixel(photo: gr.File, controls: Controls, viewer: gr.HTML, tabs: gr.Tabs) -> None:
+    """The kernel at a pixel, and the focus moved there."""
+    gr.Markdown(ABOUT_PIXELS, elem_classes="note")
+    with gr.Row():
+        row = gr.Number(0, label="Row", precision=0, minimum=0, min_width=90)
+        column = gr.Number(0, label="Column", precision=0, minimum=0, min_width=90)
+        look = gr.Button("Show the kernel", min_width=140)
+    picture = gr.Image(label="Kernel", format="png", interactive=False, buttons=[], visible=False, elem_id="kernel")
+    said = gr.Markdown()
+    aperture = gr.Slider(0, MOST_APERTURE, 1, step=0.1, label="Aperture", info="1 is the photo's; wider blurs more")
+    button = gr.Button("Focus here")
+    gr.Markdown(ABOUT_FOCUS, elem_classes="note")
+    progress = gr.Markdown()
+    download = gr.DownloadButton("Download the refocused photo", visible=False)
+
+    def picked(event: gr.EventData) -> tuple[int, int, Any]:
+        return event.row, event.column, gr.update(selected="pixel")
+
+    inputs = [photo, row, column, controls.model, controls.precision]
+    pick = viewer.pick(picked, None, [row, column, tabs], **PRIVATE)
+    shown = [
+        pick.then(endpoints.kernel, inputs, [picture, said], api_name="picked", **PRIVATE, **NETWORK),
+        look.click(endpoints.kernel, inputs, [picture, said], api_name="kernel", **NETWORK),
+    ]
+    for event in shown:
+        event.success(lambda: gr.update(visible=True), None, picture, **PRIVATE)
+    run = button.click(
+        endpoints.refocus,
+        [photo, row, column, aperture, *controls],
+        [viewer, download],
+        api_name="refocus",
+        show_progress_on=progress,
+        **NETWORK,
+    )
+    run.success(lambda: gr.update(visible=True), None, download, js=SHOW_RESULT, **PRIVATE)
+    photo.change(lambda: [gr.update(value=None, visible=False), "", gr.update(visible=False)], None,
+                 [picture, said, download], **PRIVATE)  # fmt: skip
+    photo.change(fn=None, cancels=[run])
+
+
+def connect(single: Single, controls: Controls, result: Result, is_done: gr.State) -> None:
+    """From the photo to its result, and again when a setting is changed."""
+    photo, shown = single.photo, [result.viewer, result.defocus_map, result.download]
+    photo.change(
+        endpoints.show_photo, photo, [single.preview, single.about, result.viewer, result.panel, is_done],
+        concurrency_limit=4, **PRIVATE,
+    )  # fmt: skip
+    run = single.button.click(
+        endpoints.deblur,
+        [photo, *controls],
+        shown,
+        api_name="deblur",
+        show_progress_on=single.preview,
+        **NETWORK,
+    )
+    run.success(lambda: (gr.update(visible=True), True), None, [result.panel, is_done], js=SHOW_RESULT, **PRIVATE)
+    again = gr.on(
+        [controls.strength.change, controls.terms.change],
+        endpoints.deblur_again,
+        [is_done, photo, *controls],
+        shown,
+        trigger_mode="always_last",
+        show_progress_on=single.preview,
+        **PRIVATE,
+        **NETWORK,
+    )
+    photo.change(fn=None, cancels=[run, again])  # their results would appear beside the next photo
+
+
+def deblur_several(
+    photos: gr.File, button: gr.Button, archive: gr.DownloadButton, table: gr.Dataframe, controls: Controls
+) -> None:
+    """From several photos to their zip."""
+    shown, hidden = gr.update(visible=True), gr.update(visible=False)
+    photos.change(lambda: (hidden, hidden), None, [archive, table], **PRIVATE)
+    run = button.click(
+        endpoints.deblur_many,
+        [photos, *controls],
+        [archive, table],
+        api_name="deblur_many",
+        show_progress_on=table,
+        **NETWORK,
+    )
+    run.success(lambda file: (shown if file else hidden, shown), archive, [archive, table], **PRIVATE)
+
+
+def from_a_program(page: gr.Blocks) -> None:
+    """A program that works as it stands, with the address of this page in it."""
+    with gr.Accordion("Use it from a program", open=False):
+        gr.Markdown("`pip install gradio_client`, then run this. All endpoints: *Use via API*, below.")
+        program = gr.Code(language="python", interactive=False, label="Python", elem_id="program")
+        name, path = gr.Textbox(visible=False), gr.File(visible=False)
+        gr.Button(visible=False).click(endpoints.example, name, path, api_name="example")
+
+    # only the browser knows the address by which it came here
+    address = 'window.location.origin + window.location.pathname.replace(/[/]$/, "")'
+    page.load(fn=None, outputs=program, js=f'() => {json.dumps(PROGRAM)}.replace("{{address}}", {address})', **PRIVATE)
+
+
+demo = build(EXAMPLES)
+if gpu.IS_SHARED:  # the processes that get the card are copies of this one
+    for model in MODELS:
+        for _, precision in PRECISIONS:
+            load_deblurrer(model, precision)
 
 if __name__ == "__main__":
-    compiler.start()  # so that the first visitor need not wait for it
+    if not gpu.IS_SHARED:
+        compiler.start()  # so that the first visitor need not wait for it
     demo.launch(**LAUNCH)

@@ -17,6 +17,7 @@ INK = "#f4f4f5"
 BACKGROUND = "#18181b"
 
 MAP_WIDTHS = (480, 1600)
+KERNEL_SIDE = 360
 # A PNG of a larger photo is tens of megabytes, twice, on its way to the browser.
 LARGEST_PNG = 8_000_000
 
@@ -64,6 +65,40 @@ def draw_defocus_map(defocus_map: NDArray[np.float32]) -> Image.Image:
     shown = np.asarray(Image.fromarray(levels).resize(size, Image.Resampling.BOX if shown_width < width else None))
     clipped = bool(defocus_map.max() > top)
     return _stacked(Image.fromarray(palette()[shown]), _scale(shown_width, top, clipped))
+
+
+def draw_kernel(kernel: NDArray[np.float32], radius: float) -> Image.Image:
+    """Draws the middle of a defocus kernel: how much each pixel around one adds to it.
+
+    Args:
+        kernel: (S, S) weights, S odd; colours follow the square root of a weight, blue is below 0.
+        radius: of the blur in pixels, drawn as a circle.
+    Returns:
+        An RGB picture, KERNEL_SIDE pixels a side at least, with the weights' range under it.
+    """
+    middle = kernel.shape[0] // 2
+    half = min(middle, max(5, math.ceil(radius) + 3))
+    shown = kernel[middle - half : middle + half + 1, middle - half : middle + half + 1]
+    top = float(np.abs(shown).max()) or 1.0
+    levels = np.round(255 * np.sqrt(np.abs(shown) / top)).astype(np.uint8)
+    colours = np.where((shown < 0)[..., None], palette()[..., ::-1][levels], palette()[levels])
+    zoom = -(-KERNEL_SIDE // len(shown))
+    picture = Image.fromarray(colours).resize((zoom * len(shown),) * 2, Image.Resampling.NEAREST)
+    draw = ImageDraw.Draw(picture)
+    centre, reach = picture.width / 2, radius * zoom
+    draw.ellipse((centre - reach, centre - reach, centre + reach, centre + reach), outline=INK, width=2)
+    return _stacked(picture, _range(picture.width, float(shown.min()), float(shown.max()), len(shown)))
+
+
+def _range(width: int, low: float, high: float, side: int) -> Image.Image:
+    """A strip `width` pixels wide that says what a kernel's picture shows."""
+    size = width // 20
+    font = ImageFont.load_default(size)
+    strip = Image.new("RGB", (width, 2 * size), BACKGROUND)
+    draw = ImageDraw.Draw(strip)
+    draw.text((size, size), f"weights {low:.3f} to {high:.3f}", INK, font, anchor="lm")
+    draw.text((width - size, size), f"{side} x {side} pixels", INK, font, anchor="rm")
+    return strip
 
 
 def scale_end(defocus_map: NDArray[np.float32]) -> int:

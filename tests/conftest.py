@@ -5,11 +5,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from commandline import save_photo
 from hub_server import HubServer
+from PIL import Image
+from skimage.data import data_dir
 
 from nrknet.config import PRESETS
 from nrknet.model import NRKNet
@@ -67,3 +70,34 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         monkeypatch.setattr("huggingface_hub.utils._http.time", without_waiting)  # which tries again for 23 seconds
         monkeypatch.setenv("HF_TOKEN", "hf_write")
         yield server
+
+
+@pytest.fixture(scope="module")
+def app_url() -> Iterator[str]:
+    """The web application, served on this machine."""
+    import app
+
+    _, url, _ = app.demo.launch(**app.LAUNCH, prevent_thread_lock=True, quiet=True)
+    yield url
+    app.demo.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A Chromium."""
+    from playwright import sync_api
+    from visits import launch
+
+    with sync_api.sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def cat_photo(tmp_path: Path) -> Path:
+    """A photo of 256 x 200 pixels."""
+    path = tmp_path / "photo.png"
+    with Image.open(Path(data_dir) / "chelsea.png") as cat:
+        cat.convert("RGB").crop((60, 20, 316, 220)).save(path)
+    return path

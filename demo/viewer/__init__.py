@@ -41,35 +41,15 @@ class Comparison(GradioModel):
     pixel: Pixel | None = None
 
 
-class Viewer(gr.HTML):
-    """Shows a Comparison. Its event `pick` has the `row` and the `column` of the pixel that was picked.
+def make_viewer(**options: Any) -> gr.HTML:
+    """A component that shows a Comparison. Its event `pick` has the `row` and the `column` of the pixel picked.
 
     Args:
         options: as for `gr.HTML`.
     """
-
-    data_model = Comparison
-
-    def __init__(self, value: Comparison | None = None, **options: Any) -> None:
-        html, css, script = ((_HERE / f"viewer.{suffix}").read_text() for suffix in ("html", "css", "js"))
-        super().__init__(
-            value, html_template=html, css_template=css, js_on_load=script, apply_default_css=False, **options
-        )
-
-    def preprocess(self, payload: Comparison | None) -> Comparison | None:
-        """What the page shows, as it is."""
-        return payload
-
-    def postprocess(self, value: Comparison | None) -> Comparison | None:
-        """What is to be shown, as it is."""
-        return value
-
-    def api_info(self) -> dict[str, Any]:
-        """What the API's page says of it."""
-        return Comparison.model_json_schema()
-
-    def example_payload(self) -> None:
-        """Nothing: it is an output."""
-
-    def example_value(self) -> None:
-        """Nothing: it is an output."""
+    html, css, script = ((_HERE / f"viewer.{suffix}").read_text() for suffix in ("html", "css", "js"))
+    viewer = gr.HTML(html_template=html, css_template=css, js_on_load=script, apply_default_css=False, **options)
+    # Gradio writes stub files beside the source of every class that is derived from a component.
+    viewer.data_model = Comparison
+    vars(viewer)["api_info"] = Comparison.model_json_schema
+    return viewer

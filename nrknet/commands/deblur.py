@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nrknet.commands.collection import add_collection_options, check_local, deblur_collection
-from nrknet.commands.options import add_command, add_network_options, check_folder, load_deblurrer, tile
+from nrknet.commands.options import (
+    add_command,
+    add_network_options,
+    add_restoring_options,
+    check_folder,
+    load_deblurrer,
+    tile,
+)
 from nrknet.commands.outcome import FAILED, OK, USAGE, complain, reason
 
 if TYPE_CHECKING:
@@ -25,6 +32,8 @@ examples:
   nrknet deblur portrait.jpg -o restored             one photo: writes restored/portrait.jpg
   nrknet deblur holiday -o restored                  every photo in a folder and its sub-folders
   nrknet deblur holiday -o restored --skip-existing  go on where an earlier run stopped
+  nrknet deblur portrait.jpg -o restored --strength 0.7
+                                                     not quite as sharp
   nrknet deblur -o restored -- -odd-name.jpg         a name that begins with a dash
   nrknet deblur --engine ray s3://photos/2024 s3://photos/restored
                                                      a collection, on all cores or a cluster; goes on after a kill
@@ -51,6 +60,7 @@ def add(commands: Any) -> None:
         "--skip-existing", action="store_true", help="leave out photos whose restored copy is already there"
     )
     add_network_options(parser)
+    add_restoring_options(parser)
     parser.add_argument(
         "--tile", type=tile, default="auto", metavar="N",
         help="work in pieces of N x N pixels, at least 160; smaller ones need less memory (default: %(default)s)",
@@ -82,14 +92,15 @@ def _deblur_here(args: argparse.Namespace, paths: "Sequence[Path]", out: Path) -
     failed = len(problems) + len(batch.refused)
     if batch.todo:
         check_folder(out)
-        failures = _deblur_each(batch.todo, load_deblurrer(args, tile=args.tile))
+        how = {"strength": args.strength, "terms": args.terms}
+        failures = _deblur_each(batch.todo, load_deblurrer(args, tile=args.tile), **how)
         failed += failures
     num_deblurred = len(batch.todo) - (failures if batch.todo else 0)
     print(f"{num_deblurred} deblurred, {len(batch.existing)} skipped, {failed} failed")
     return FAILED if failed else OK
 
 
-def _deblur_each(jobs: "Sequence[Job]", deblurrer: "Deblurrer") -> int:
+def _deblur_each(jobs: "Sequence[Job]", deblurrer: "Deblurrer", *, strength: float, terms: int | None) -> int:
     """Restore photo after photo; one that fails is named and left out. Returns how many failed."""
     from tqdm import tqdm
 
@@ -108,7 +119,7 @@ def _deblur_each(jobs: "Sequence[Job]", deblurrer: "Deblurrer") -> int:
             bar.set_description_str(f"{job.source.name} ({num_done + 1} of {len(jobs)})")
             try:
                 job.target.parent.mkdir(parents=True, exist_ok=True)
-                restore_file(deblurrer, job.source, job.target, progress=advance)
+                restore_file(deblurrer, job.source, job.target, advance, strength=strength, terms=terms)
             except Exception as error:
                 failed += 1
                 why = reason(error)

@@ -42,6 +42,18 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_restoring_options(parser: argparse.ArgumentParser) -> None:
+    """Declare --strength and --terms."""
+    parser.add_argument(
+        "--strength", type=share, default=1.0, metavar="S",
+        help="0 gives the photo as it is, 1 the restored one, 0.5 what is half-way (default: %(default)g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--terms", type=whole_number, metavar="K",
+        help="cut the network's Neumann series short after its K-th term, from 1, which restores less (default: all)",
+    )  # fmt: skip
+
+
 def add_device_option(parser: argparse.ArgumentParser) -> None:
     """Declare --device."""
     parser.add_argument(
@@ -97,6 +109,17 @@ def size(text: str) -> tuple[int, int]:
 def tile(text: str) -> int | str:
     """A whole number from 1 or "auto", for argparse."""
     return text if text == "auto" else whole_number(text)
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, got {text!r}")
+    return number
 
 
 def minutes_of_training(text: str) -> float:

@@ -1,0 +1,226 @@
+"""What the app's page and its API do: each function is an endpoint, and says what is wrong in one sentence."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import torch
+from gradio_client import handle_file
+
+from demo.album import restore_all
+from demo.examples import make_examples
+from demo.pictures import save_screen_picture
+from demo.restorer import (
+    Progress,
+    Restorer,
+    Settings,
+    compare,
+    load_photo,
+    look_at_pixel,
+    mixed,
+    new_folder,
+    refocused,
+    write_defocus_map,
+    write_result,
+)
+from demo.viewer import Comparison, Pixel
+from nrknet.imageio import ImageError
+
+PREVIEW_SIDE = 1024
+MOST_PHOTOS = 100
+DEFAULTS = Settings()
+PHOTO_ON_THE_NET = "https://raw.githubusercontent.com/scikit-image/scikit-image/v0.22.0/skimage/data/chelsea.png"
+
+_examples_folder = tempfile.TemporaryDirectory(prefix="nrknet-examples-")
+EXAMPLES = make_examples(Path(_examples_folder.name))
+_restored_folder = tempfile.TemporaryDirectory(prefix="nrknet-restored-")
+restorer = Restorer(Path(_restored_folder.name))
+
+
+def photo_input(**options: Any) -> gr.File:
+    """A file to upload, for which the API's page shows a photo that exists.
+
+    Args:
+        options: as for `gr.File`.
+    """
+    photo = gr.File(**options)
+    vars(photo)["example_payload"] = lambda: handle_file(PHOTO_ON_THE_NET)
+    return photo
+
+
+def as_sentence(error: Exception) -> str:
+    """What went wrong, with a capital and a full stop."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return "There is not enough memory for a photo of this size."
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:].removesuffix('.')}."
+
+
+@contextmanager
+def errors_on_the_page() -> Iterator[None]:
+    """Show what was wrong with a visitor's photo as one sentence."""
+    try:
+        yield
+    except (ValueError, MemoryError, torch.OutOfMemoryError) as error:  # ImageError is a ValueError
+        raise gr.Error(as_sentence(error), print_exception=False) from error
+
+
+def said_by(progress: gr.Progress) -> Progress:
+    """Progress as the restorer says it, on the page's bar."""
+    return lambda done, what: progress(done, desc=what)
+
+
+def need_photo(photo: Any) -> None:
+    """Raises gr.Error unless there is a photo."""
+    if not photo:
+        raise gr.Error("Drop a photo first, or pick one of the examples.", print_exception=False)
+
+
+def show_photo(file: str | None) -> tuple[Any, Any, None, Any, bool]:
+    """Shows the dropped photo and its size, or what is wrong with it, and clears what is left of the last one."""
+    hidden, cleared = gr.update(value=None, visible=False), (None, gr.update(visible=False), False)
+    if not file:
+        return hidden, hidden, *cleared
+    try:
+        photo = load_photo(file)
+    except ImageError as error:
+        return hidden, gr.update(value=f"**{as_sentence(error)}**", visible=True), *cleared
+    height, width = photo.pixels.shape[:2]
+    picture = save_screen_picture(photo, new_folder() / "preview", longest=PREVIEW_SIDE)
+    about = f"{width} × {height} pixels ({width * height / 1e6:.1f} megapixels), {8 * photo.pixels.itemsize} bit"
+    return gr.update(value=picture, visible=True), gr.update(value=about, visible=True), *cleared
+
+
+def deblur(
+    photo: str | None,
+    model: str = DEFAULTS.model,
+    precision: str = DEFAULTS.precision,
+    strength: float = DEFAULTS.strength,
+    terms: int = DEFAULTS.terms,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008  (how Gradio recognises it)
+) -> tuple[Comparison, Path, Path]:
+    """Deblurs one photo that is out of focus in parts.
+
+    Args:
+        photo: a photo file: 8 or 16 bit, at most 100 MB and 50 megapixels, at least 16 x 16 pixels.
+        model: name of a model; "default" is the best one there is.
+        precision: "auto" (the fastest that the machine does well) or "exact" (float32 throughout).
+        strength: 0 (the photo as it is) to 1 (the restored one).
+        terms: of the Neumann series, 1 to 3; 3 is all that the network was trained with.
+    Returns:
+        The photo before and after, as pictures for the screen; a picture of the defocus map with its scale in pixels;
+        the deblurred photo as a file, the same that the command line writes.
+    """
+    need_photo(photo)
+    with errors_on_the_page():
+        settings = Settings(model, precision, strength, int(terms))
+        restored = restorer.restore(str(photo), settings, said_by(progress))
+        progress(1, desc="Writing the results")
+        result = mixed(restored, strength)
+        return compare(restored.photo, result), write_defocus_map(restored), write_result(str(photo), result)
+
+
+def deblur_again(
+    is_done: bool, photo: str | None, model: str, precision: str, strength: float, terms: int,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008
+) -> Any:  # fmt: skip
+    """The same for settings that were changed when the result was already there."""
+    if not is_done or not photo:
+        return gr.skip(), gr.skip(), gr.skip()
+    return deblur(photo, model, precision, strength, terms, progress)
+
+
+def deblur_many(
+    photos: list[str] | None,
+    model: str = DEFAULTS.model,
+    precision: str = DEFAULTS.precision,
+    strength: float = DEFAULTS.strength,
+    terms: int = DEFAULTS.terms,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008
+) -> tuple[Path | None, list[list[str]]]:
+    """Deblurs several photos.
+
+    Args:
+        photos: photo files, at most 100.
+        model, precision, strength, terms: as for /deblur.
+    Returns:
+        A zip of the deblurred photos, and a table with each photo's name and what became of it.
+    """
+    need_photo(photos)
+    assert photos is not None
+    with errors_on_the_page():
+        if len(photos) > MOST_PHOTOS:
+            raise ValueError(f"{len(photos)} photos are more than {MOST_PHOTOS}; `nrknet deblur` takes any number")
+        settings = Settings(model, precision, strength, int(terms))
+        archive, rows = restore_all(restorer, photos, settings, explain=as_sentence, progress=said_by(progress))
+    if archive is None:
+        gr.Warning("No photo could be restored.")
+    return archive, rows
+
+
+def kernel(
+    photo: str | None, row: int = 0, column: int = 0, model: str = DEFAULTS.model, precision: str = DEFAULTS.precision
+) -> tuple[Path, str]:
+    """Shows the defocus kernel that the network sees at a pixel.
+
+    Args:
+        photo: as for /deblur.
+        row, column: of the pixel, from 0.
+        model, precision: as for /deblur.
+    Returns:
+        A picture of the kernel, and a sentence with the radius of the blur.
+    """
+    need_photo(photo)
+    with errors_on_the_page():
+        picture, radius = look_at_pixel(str(photo), int(row), int(column), Settings(model, precision))
+    said = f"the photo is out of focus by a radius of {radius:.1f} pixels" if radius >= 0.5 else "the photo is sharp"
+    return picture, f"At row {int(row)}, column {int(column)} {said}."
+
+
+def refocus(
+    photo: str | None,
+    row: int = 0,
+    column: int = 0,
+    aperture: float = 1.0,
+    model: str = DEFAULTS.model,
+    precision: str = DEFAULTS.precision,
+    strength: float = DEFAULTS.strength,
+    terms: int = DEFAULTS.terms,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008
+) -> tuple[Comparison, Path]:
+    """Deblurs a photo and puts it out of focus again, with the plane in focus moved to a pixel.
+
+    Args:
+        photo: as for /deblur.
+        row, column: of the pixel, from 0.
+        aperture: of the lens in units of the photo's, 0 to 4; blur grows with it.
+        model, precision, strength, terms: as for /deblur.
+    Returns:
+        The photo and the refocused one, as pictures for the screen; the refocused photo as a file.
+    """
+    need_photo(photo)
+    with errors_on_the_page():
+        settings = Settings(model, precision, strength, int(terms))
+        restored = restorer.restore(str(photo), settings, said_by(progress))
+        progress(1, desc="Moving the focus")
+        result = refocused(restored, int(row), int(column), settings, aperture)
+        pixel, labels = Pixel(row=int(row), column=int(column)), ("before", "refocused")
+        shown = compare(restored.photo, result, labels=labels, pixel=pixel)
+        return shown, write_result(str(photo), result, ending="_refocused")
+
+
+def example(name: str = "Cat") -> str:
+    """Gives one of the example photos.
+
+    Args:
+        name: Cat, Motorcycle, Coffee or Portrait.
+    """
+    with errors_on_the_page():
+        if name not in EXAMPLES:
+            raise ValueError(f"there is no example {name!r}; there are {', '.join(EXAMPLES)}")
+    return str(EXAMPLES[name])
