@@ -25,7 +25,7 @@ AnyPixels = TypeVar("AnyPixels", bound=Pixels)  # whoever gives 8 bits gets 8 bi
 
 DETAIL_PIXELS = 4_000_000
 """Photos up to this size keep coefficients and terms in an Analysis; they take about 200 bytes a pixel."""
-KERNEL_REACH = 256
+KERNEL_REACH = 384
 """Pixels around one that tell its kernel."""
 
 

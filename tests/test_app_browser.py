@@ -90,6 +90,7 @@ def test_progress_is_shown_and_the_next_photo_keeps_the_result_away(
 ) -> None:
     deblurrer = SlowDeblurrer()
     monkeypatch.setattr(restorer, "load_deblurrer", lambda model, precision: deblurrer)
+    Image.open(cat_photo).rotate(180).save(cat_photo)  # one that the server does not remember
     visit = Visit(browser, app_url, PHONE)
     visit.drop(cat_photo)
     visit.wait_for_preview()

@@ -10,12 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commandline import child_environment, files_in, run_command, save_photo
 from PIL import Image
 
 from nrknet import cli
 from nrknet.batch import find_photos, plan
+from nrknet.imageio import read_photo
+from nrknet.inference import Deblurrer
 from nrknet.weights import bundled_models
 
 
@@ -32,7 +35,9 @@ class FakeDeblurrer:
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Replaces the network by a copy of the file, which is what tests of names and folders need."""
 
-    def copy(_: object, source: Path, target: Path, progress: Callable[[float], None] | None = None) -> None:
+    def copy(
+        _: object, source: Path, target: Path, progress: Callable[[float], None] | None = None, **how: object
+    ) -> None:
         if progress is not None:
             progress(0.5)
         target.write_bytes(source.read_bytes())
@@ -109,6 +114,21 @@ def test_tile_and_precision_reach_the_network(photos: Path, out: Path, network: 
     options = ["--tile", "256", "--precision", "exact", "--device", "cpu", "--model", network]
     assert cli.main(["deblur", str(photos / "one.png"), "-o", str(out), *options]) == 0
     assert files_in(out) == ["one.png"]
+
+
+def test_strength_and_terms_reach_the_network(photos: Path, out: Path, network: str) -> None:
+    photo, options = photos / "one.png", ["--device", "cpu", "--model", network, "--strength", "0.25", "--terms", "2"]
+    assert cli.main(["deblur", str(photo), "-o", str(out), *options]) == 0
+    expected = Deblurrer(network, device="cpu")(read_photo(photo).pixels, strength=0.25, terms=2)
+    assert np.array_equal(read_photo(out / "one.png").pixels, expected)
+
+
+def test_a_missing_output_folder_exits_with_2_in_one_sentence(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["deblur", str(photos / "one.png")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "-o" in said
 
 
 # --- names, folders, and what must never happen
@@ -245,7 +265,7 @@ def test_an_unforeseen_error_is_one_line_and_the_others_go_on(
     photos: Path, out: Path, quick: Callable[..., None], monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    def fail_once(deblurrer: object, source: Path, target: Path, progress: object = None) -> None:
+    def fail_once(deblurrer: object, source: Path, target: Path, progress: object = None, **how: object) -> None:
         if source.name == "one.png":
             raise RuntimeError("CUDA out of memory.\nTried to allocate 2 GiB")
         if source.name == "two.jpg":

@@ -122,6 +122,49 @@ def test_wrong_options_are_refused_in_one_sentence(options: dict[str, Any], mess
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("terms", [0, -1, 1.0, True, "2"])
+def test_terms_that_make_no_sense_are_refused(tiny_identity: Deblurrer, terms: Any) -> None:
+    with pytest.raises(ValueError, match="terms must be a whole number from 1"):
+        tiny_identity(random_photo(20, 20), terms=terms)
+
+
+def test_all_terms_are_the_network_as_it_was_trained_and_fewer_are_not(restless: Deblurrer) -> None:
+    photo = random_photo(60, 70)
+    whole = restless(photo)
+    assert restless.num_terms == 3
+    assert np.array_equal(restless(photo, terms=3), whole) and np.array_equal(restless(photo, terms=99), whole)
+    fewer = [restless(photo, terms=terms) for terms in (1, 2)]
+    assert not np.array_equal(fewer[0], fewer[1]) and not np.array_equal(fewer[1], whole)
+
+
+def test_details_of_a_series_cut_short_are_refused(restless: Deblurrer) -> None:
+    photo = random_photo(40, 40)
+    with pytest.raises(ValueError, match="details are of the whole series"):
+        restless.analyze(photo, terms=1)
+    assert np.array_equal(restless.analyze(photo, details=False, terms=1).image, restless(photo, terms=1))
+
+
+# ---------------------------------------------------------------------------------------------------- kernel at a pixel
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (150, 590), (299, 700), (130, 5)])
+def test_the_kernel_at_a_pixel_is_that_of_the_whole_photo(row: int, column: int) -> None:
+    deblurrer = Deblurrer("lite", device="cpu")
+    photo = np.concatenate([data.chelsea(), data.chelsea()[:, ::-1]], axis=1)
+    seen = deblurrer.analyze(photo)
+    kernel, radius = deblurrer.kernel_at(photo, row, column)
+    expected = seen.kernel_at(row, column)
+    assert kernel.shape == expected.shape
+    assert np.abs(kernel - expected).max() < 0.01 * np.abs(expected).max()
+    assert radius == pytest.approx(float(seen.defocus_map[row, column]), abs=0.05)
+
+
+def test_a_pixel_outside_the_photo_is_refused(tiny_identity: Deblurrer) -> None:
+    for row, column in ((-1, 0), (0, 30), (20, 0)):
+        with pytest.raises(ValueError, match="the pixel must lie in the photo of 20x30"):
+            tiny_identity.kernel_at(random_photo(20, 30), row, column)
+
+
 # ---------------------------------------------------------------------------------------------------------------- tiles
 
 

@@ -13,6 +13,7 @@ from skimage import data
 
 from nrknet.analysis import ScaleDetails
 from nrknet.config import PRESETS
+from nrknet.fast.network import StreamedNetwork
 from nrknet.model import NRKNet
 from nrknet.tiling import MIN_TILE, SEAM, Column, TiledNetwork, rise, spans
 
@@ -87,6 +88,18 @@ def test_tiles_agree_with_the_whole_photo(name: str) -> None:
     expected = put_together(tiled(model, 1000), photo)
     assert (found - expected)[:3].abs().max() < 2e-3
     assert (found - expected)[3].abs().mean() < 0.02
+
+
+@pytest.mark.parametrize("name", ["lite", "released"])
+@torch.inference_mode()
+def test_a_series_cut_short_is_the_same_in_tiles_and_in_a_stream(name: str) -> None:
+    model, photo = random_network(PRESETS[name]), np.ascontiguousarray(data.coffee()[:120, 100:163])
+    for highest in (1, 2):
+        one, other = (
+            torch.cat([band.image.clone() for band in network(photo, highest=highest)], dim=1)
+            for network in (tiled(model, 1000), StreamedNetwork(model))
+        )
+        assert torch.allclose(one, other, atol=1e-5)
 
 
 def test_details_are_of_the_whole_photo() -> None:
