@@ -99,7 +99,7 @@ const DO = {
 const KEYS = { "+": "in", "=": "in", "-": "out", 0: "fit", 1: "actual", f: "full" };
 const ARROWS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
-find(".tools").addEventListener("click", (event) => DO[event.target.dataset.do]?.());
+find(".tools").addEventListener("click", (event) => DO[event.target.closest("[data-do]")?.dataset.do]?.());
 
 stage.addEventListener("keydown", (event) => {
   if (event.target !== stage || event.ctrlKey || event.metaKey || event.altKey) return;
