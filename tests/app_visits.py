@@ -49,6 +49,7 @@ class Deblurred(Visit):
         self.wait_for_preview()
         self.button.click()
         self.wait_for_result()
+        self.page.wait_for_timeout(0.8 * SECONDS)  # until the page has scrolled there
 
     @property
     def stage(self) -> Any:
