@@ -25,7 +25,9 @@ from nrknet.imageio import IMAGE_SUFFIXES
 from nrknet.refocus import MOST_APERTURE
 from nrknet.weights import bundled_models
 
-MODELS = ["default", *bundled_models()[1:]]  # "default" stands for the first, the best
+OFFERED = [name.strip() for name in os.environ.get("NRKNET_MODELS", "").split(",") if name.strip()]
+"""Networks that whoever runs the page offers beside the bundled ones: folders, or owner/name on the Hub."""
+MODELS = ["default", *bundled_models()[1:], *OFFERED]  # "default" stands for the first bundled one, the best
 PRECISIONS = [("Fast", "auto"), ("Exact (float32 throughout)", "exact")]
 
 INTRODUCTION = """
@@ -82,6 +84,7 @@ class Result(NamedTuple):
     download: gr.DownloadButton
     defocus_map: gr.Image
     tabs: gr.Tabs
+    at_a_pixel: gr.Tab
 
 
 def build(examples: dict[str, Any]) -> gr.Blocks:
@@ -102,9 +105,11 @@ def build(examples: dict[str, Any]) -> gr.Blocks:
                         several = several_photos()
                 controls = settings(page)
             with gr.Column(scale=3, min_width=300):
-                result = results(single.photo, controls)
+                result = results()
         connect(single, controls, result, is_done)
         deblur_several(*several, controls)
+        with result.at_a_pixel:
+            at_a_pixel(single.photo, controls, result)
         from_a_program(page)
     return page
 
@@ -193,7 +198,7 @@ def settings_of_link(request: gr.Request) -> tuple[str, str, float, int]:
     )
 
 
-def results(photo: gr.File, controls: Controls) -> Result:
+def results() -> Result:
     """What a photo became, and what there is to do with it."""
     viewer = make_viewer(elem_id="before-after")
     with gr.Column(visible=False) as panel:
@@ -205,12 +210,11 @@ def results(photo: gr.File, controls: Controls) -> Result:
                     label="Defocus map", format="png", interactive=False, buttons=["fullscreen"], elem_id="defocus-map"
                 )
                 gr.Markdown(ABOUT_THE_MAP, elem_classes="note")
-            with gr.Tab("At a pixel", id="pixel"):
-                at_a_pixel(photo, controls, viewer, tabs)
-    return Result(viewer, panel, download, defocus_map, tabs)
+            tab = gr.Tab("At a pixel", id="pixel")
+    return Result(viewer, panel, download, defocus_map, tabs, tab)
 
 
-def at_a_pixel(photo: gr.File, controls: Controls, viewer: gr.HTML, tabs: gr.Tabs) -> None:
+def at_a_pixel(photo: gr.File, controls: Controls, result: Result) -> None:
     """The kernel at a pixel, and the focus moved there."""
     gr.Markdown(ABOUT_PIXELS, elem_classes="note")
     with gr.Row():
@@ -229,7 +233,7 @@ def at_a_pixel(photo: gr.File, controls: Controls, viewer: gr.HTML, tabs: gr.Tab
         return event.row, event.column, gr.update(selected="pixel")
 
     inputs = [photo, row, column, controls.model, controls.precision]
-    pick = viewer.pick(picked, None, [row, column, tabs], **PRIVATE)
+    pick = result.viewer.pick(picked, None, [row, column, result.tabs], **PRIVATE)
     shown = [
         pick.then(endpoints.kernel, inputs, [picture, said], api_name="picked", **PRIVATE, **NETWORK),
         look.click(endpoints.kernel, inputs, [picture, said], api_name="kernel", **NETWORK),
@@ -239,7 +243,7 @@ def at_a_pixel(photo: gr.File, controls: Controls, viewer: gr.HTML, tabs: gr.Tab
     run = button.click(
         endpoints.refocus,
         [photo, row, column, aperture, *controls],
-        [viewer, download],
+        [result.viewer, download],
         api_name="refocus",
         show_progress_on=progress,
         **NETWORK,

@@ -132,7 +132,7 @@ def test_no_photo_gives_one_sentence(client: Client) -> None:
 
 def test_api_page_documents_the_endpoints_and_no_other(client: Client) -> None:
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert sorted(endpoints) == ["/deblur", "/deblur_many", "/example", "/kernel", "/refocus"]
+    assert list(endpoints) == ["/deblur", "/deblur_many", "/kernel", "/refocus", "/example"]
     names = [parameter["parameter_name"] for parameter in endpoints["/deblur"]["parameters"]]
     assert names == ["photo", "model", "precision", "strength", "terms"]
     assert all(parameter["parameter_has_default"] for parameter in endpoints["/refocus"]["parameters"][1:])
