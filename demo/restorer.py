@@ -26,6 +26,8 @@ from nrknet.refocus import refocus
 from nrknet.strength import blend
 
 LARGEST_PHOTO = 50_000_000
+ALL_TERMS = 3
+"""Terms of the Neumann series of all presets."""
 KEEP_FOR = 3600
 """Seconds that a visitor's files stay on the server."""
 KEPT_BYTES = 2 << 30
@@ -43,13 +45,13 @@ class Settings:
         model: a bundled name or "default".
         precision: "auto" or "exact".
         strength: 0 (the photo as it is) to 1.
-        terms: of the Neumann series, from 1.
+        terms: of the Neumann series, from 1; ALL_TERMS for all that the network has.
     """
 
     model: str = "default"
     precision: str = "auto"
     strength: float = 1.0
-    terms: int = 3
+    terms: int = ALL_TERMS
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,8 @@ def run_network(
 ) -> tuple[Pixels, NDArray[np.float32]]:
     """The restored photo (H,W,3) and its defocus map (H,W)."""
     deblurrer = load_deblurrer(settings.model, settings.precision)
-    analysis = deblurrer.analyze(pixels, details=False, terms=settings.terms, progress=progress)
+    terms = settings.terms if settings.terms < ALL_TERMS else None
+    analysis = deblurrer.analyze(pixels, details=False, terms=terms, progress=progress)
     return analysis.image, analysis.defocus_map
 
 

@@ -78,7 +78,7 @@ class SlowDeblurrer:
         self.released = threading.Event()
 
     def analyze(
-        self, image: np.ndarray, *, details: bool, terms: int, progress: Callable[[float], None]
+        self, image: np.ndarray, *, details: bool, terms: int | None, progress: Callable[[float], None]
     ) -> Analysis:
         progress(0.5)
         self.released.wait(120)
