@@ -27,8 +27,9 @@ DEFAULT_OPSET, OPSETS = 18, range(18, 24)
 CHECKED_SIZES = ((1, 16, 16), (2, 17, 33), (1, 64, 64), (1, 127, 250), (1, 181, 97))
 """Number of images, height and width at which a file must agree with PyTorch before it is put in place."""
 TOLERANCE = 1e-3
-"""Largest difference allowed, for values of range 1; radii in pixels are held to a tenth of a pixel."""
-RADIUS_TOLERANCE = 0.1
+"""Largest difference allowed, for values of range 1."""
+RADIUS_TOLERANCE = 0.05
+"""The same in pixels, of 99 % of the radii: where coefficients add up to about 0, the disc of a kernel means little."""
 _MISSING = 'exporting needs the packages of the extra "onnx" ({}): pip install "nrknet[onnx]"'
 
 
@@ -41,7 +42,7 @@ class Exported:
         size: bytes.
         opset: the version of ONNX's operations in it.
         image_difference: largest difference of the image from PyTorch's over CHECKED_SIZES, for values of range 1.
-        radius_difference: largest difference of the blur radius, in pixels.
+        radius_difference: 99 % of the blur radii differ by no more, in pixels.
     """
 
     path: Path
@@ -79,7 +80,7 @@ def export_onnx(
     from nrknet.onnx_graph import build_graph
 
     proto = build_graph(model, opset=opset)
-    for key, value in _metadata(name, training, opset).items():
+    for key, value in _metadata(model, name, training, opset).items():
         proto.metadata_props.add(key=key, value=value)
     content = proto.SerializeToString()
     image, radius = compare(model, content)
@@ -143,7 +144,8 @@ def compare(model: NRKNet, content: bytes, *, sizes: Sequence[tuple[int, int, in
         sizes: number of images, height and width of each run.
 
     Returns:
-        The largest differences of the image, for values of range 1, and of the radius, in pixels.
+        The largest difference of the image, for values of range 1, and that which 99 % of the radii keep, in pixels:
+        the worst of all runs.
 
     Raises:
         ValueError: the content is no model that ONNX accepts, or a difference is above the tolerance.
@@ -165,7 +167,8 @@ def compare(model: NRKNet, content: bytes, *, sizes: Sequence[tuple[int, int, in
         except Exception as error:
             raise ValueError(f"ONNX Runtime cannot restore {height}x{width} pixels: {_first_line(error)}") from error
         expected = _by_pytorch(reference, photos)
-        image, radius = (float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True))
+        differences = [np.abs(a - b) for a, b in zip(found, expected, strict=True)]
+        image, radius = float(differences[0].max()), float(np.quantile(differences[1], 0.99))
         if not (image <= TOLERANCE and radius <= RADIUS_TOLERANCE):  # not a number is a difference too
             raise ValueError(f"ONNX Runtime's image of {height}x{width} differs from PyTorch's by {image:.2g}, "
                              f"the radius by {radius:.2g} pixels; nothing was written")  # fmt: skip
@@ -189,7 +192,7 @@ def _photos(batch: int, height: int, width: int, *, seed: int) -> Floats:
     return 0.8 * flat + 0.2 * generator.random(flat.shape, np.float32)
 
 
-def _metadata(name: str, training: dict[str, Any] | None, opset: int) -> dict[str, str]:
+def _metadata(model: NRKNet, name: str, training: dict[str, Any] | None, opset: int) -> dict[str, str]:
     """What the file says of itself."""
     return {
         "name": name,
@@ -201,6 +204,7 @@ def _metadata(name: str, training: dict[str, Any] | None, opset: int) -> dict[st
         "outputs": "image: (N,3,H,W) float32, not clipped to [0,1]; radius: (N,1,H,W) float32, blur radius in pixels",
         "color_order": "RGB",
         "minimum_size": str(MIN_SIZE),
+        "size_multiple": str(model.config.size_multiple),
         "training": json.dumps(training or {}),
     }
 

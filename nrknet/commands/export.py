@@ -60,6 +60,6 @@ def run(args: argparse.Namespace) -> int:
     done = export_onnx(model, args.onnx, name=args.model, training=training, opset=args.opset)
     print(
         f"the network is in {done.path}: {done.size / 1e6:.1f} MB, opset {done.opset}, float32; ONNX Runtime agrees "
-        f"with PyTorch to {done.image_difference:.1e} of the range and {done.radius_difference:.1e} pixels of radius"
+        f"with PyTorch to {done.image_difference:.1e} of the range, the radius to {done.radius_difference:.1e} pixels"
     )
     return OK
