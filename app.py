@@ -164,7 +164,8 @@ def settings(page: gr.Blocks) -> Controls:
             1, DEFAULTS.terms, DEFAULTS.terms, step=1, label="Neumann terms",
             info="Fewer cut the series short, which restores less",
         )  # fmt: skip
-        labelled = [(f"{bundled_models()[0]}, the best that is bundled", MODELS[0]), *((name, name) for name in MODELS[1:])]
+        best = (f"{bundled_models()[0]}, the best that is bundled", MODELS[0])
+        labelled = [best, *((name, name) for name in MODELS[1:])]
         model = gr.Dropdown(labelled, value=MODELS[0], label="Model")
         precision = gr.Radio(PRECISIONS, value=DEFAULTS.precision, label="Precision")
         with gr.Row():
