@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from visits import DARK_PHONE, IN_CHROMIUM, SECONDS, PageVisit, launch
+from visits import DARK_PHONE, IN_CHROMIUM, SECONDS, PageVisit
 
 pytest.importorskip("streamlit", reason="the analysis app needs streamlit")
 pytest.importorskip("plotly", reason="the analysis app needs plotly")
@@ -34,14 +34,6 @@ PANELS = {  # panel -> something that it shows
 def url() -> Iterator[str]:
     with serve() as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = launch(playwright)
-        yield browser
-        browser.close()
 
 
 class Visit(PageVisit):

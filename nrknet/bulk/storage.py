@@ -6,6 +6,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -181,13 +182,15 @@ class RemoteFolder:
         parent, _, last = path.rpartition("/")
         self.system.makedirs(parent, exist_ok=True)
         part = f"{parent}/.nrknet-{secrets.token_hex(8)}.tmp"
-        try:
+        with ExitStack() as otherwise:
+            otherwise.callback(self._discard, part)
             write(part)
             self.system.mv(part, f"{parent}/{last}")
-        except BaseException:
-            if self.system.exists(part):
-                self.system.rm_file(part)
-            raise
+            otherwise.pop_all()
+
+    def _discard(self, path: str) -> None:
+        if self.system.exists(path):
+            self.system.rm_file(path)
 
     def delete(self, names: Iterable[str]) -> None:
         paths = [f"{self.root}/{name}" for name in names]
