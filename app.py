@@ -7,6 +7,7 @@ import os
 from contextlib import suppress
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # which it sums up after every request
 
 with suppress(ImportError):
     import spaces  # noqa: F401  (on a Space with a shared GPU it has to come before torch)
@@ -16,18 +17,17 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from demo import endpoints, gpu
-from demo.appearance import COPY_LINK, KEEP_SETTINGS, LAUNCH, SHOW_RESULT, SWITCH_DARK
-from demo.endpoints import DEFAULTS, EXAMPLES, MOST_PHOTOS, photo_input
-from demo.restorer import KEEP_FOR, load_deblurrer
+from demo.appearance import COPY_LINK, KEEP_SETTINGS, LOOK, SHOW_RESULT, SWITCH_DARK
+from demo.endpoints import DEFAULTS, EXAMPLES, MOST_PHOTOS, photo_input, restorer
+from demo.restorer import load_deblurrer
+from demo.serving import end_on_terminate, serve
+from demo.settings import MODELS
 from demo.viewer import make_viewer
 from nrknet.fast import compiler
 from nrknet.imageio import IMAGE_SUFFIXES
 from nrknet.refocus import MOST_APERTURE
 from nrknet.weights import bundled_models
 
-OFFERED = [name.strip() for name in os.environ.get("NRKNET_MODELS", "").split(",") if name.strip()]
-"""Networks that whoever runs the page offers beside the bundled ones: folders, or owner/name on the Hub."""
-MODELS = ["default", *bundled_models()[1:], *OFFERED]  # "default" stands for the first bundled one, the best
 PRECISIONS = [("Fast", "auto"), ("Exact (float32 throughout)", "exact")]
 
 INTRODUCTION = """
@@ -54,8 +54,11 @@ comparison, defocus_map, restored = client.predict(
 print(restored)
 """
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-NETWORK: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "network"}
-"""One photo at a time goes through a network: two would take as long, and twice the memory."""
+AT_ONCE: dict[str, Any] = {**PRIVATE, "queue": False}
+"""What only shows and hides: it must work while others' photos wait."""
+ONE_PHOTO: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "one-photo"}
+SEVERAL_PHOTOS: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "several-photos"}
+"""These two take turns at the network (`demo.turns`), photo by photo; more at a time would only take more memory."""
 
 
 class Controls(NamedTuple):
@@ -74,6 +77,7 @@ class Single(NamedTuple):
     preview: gr.Image
     about: gr.Markdown
     button: gr.Button
+    stop: gr.Button
 
 
 class Result(NamedTuple):
@@ -93,7 +97,7 @@ def build(examples: dict[str, Any]) -> gr.Blocks:
     Args:
         examples: label -> file, the photos to try it with.
     """
-    with gr.Blocks(title="NRKNet: deblur a photo", delete_cache=(KEEP_FOR, KEEP_FOR)) as page:
+    with gr.Blocks(title="NRKNet: deblur a photo") as page:
         gr.Markdown(INTRODUCTION)
         is_done = gr.State(False)
         with gr.Row():
@@ -120,6 +124,7 @@ def one_photo(examples: dict[str, Any]) -> Single:
     preview = gr.Image(label="Preview", interactive=False, buttons=[], height=260, visible=False)
     about = gr.Markdown(visible=False)
     button = gr.Button("Deblur", variant="primary", size="lg")
+    stop = gr.Button("Stop", visible=False)
     gr.Markdown(ABOUT_THE_EXAMPLES, elem_classes="note")
     gallery = gr.Gallery(
         [(str(path), label) for label, path in examples.items()],
@@ -138,20 +143,21 @@ def one_photo(examples: dict[str, Any]) -> Single:
     def pick(event: gr.SelectData) -> str:
         return str(files[event.index])
 
-    gallery.select(pick, None, photo, **PRIVATE)
-    return Single(photo, preview, about, button)
+    gallery.select(pick, None, photo, **AT_ONCE)
+    return Single(photo, preview, about, button, stop)
 
 
-def several_photos() -> tuple[gr.File, gr.Button, gr.DownloadButton, gr.Dataframe]:
+def several_photos() -> tuple[gr.File, gr.Button, gr.Button, gr.DownloadButton, gr.Dataframe]:
     """Where several are dropped, and their results."""
     photos = gr.File(label="Photos", file_count="multiple", file_types=sorted(IMAGE_SUFFIXES), height=150)
     button = gr.Button("Deblur all", variant="primary", size="lg")
+    stop = gr.Button("Stop", visible=False)
     gr.Markdown(ABOUT_SEVERAL, elem_classes="note")
     archive = gr.DownloadButton("Download the zip", variant="primary", visible=False)
     table = gr.Dataframe(
         headers=["Photo", "What became of it"], interactive=False, wrap=True, visible=False, label="Photos"
     )
-    return photos, button, archive, table
+    return photos, button, stop, archive, table
 
 
 def settings(page: gr.Blocks) -> Controls:
@@ -172,7 +178,7 @@ def settings(page: gr.Blocks) -> Controls:
             copy = gr.Button("Copy link to these settings", size="sm", elem_id="copy-link", min_width=120)
             dark = gr.Button("Light or dark", size="sm", min_width=120)
     controls = Controls(model, precision, strength, terms)
-    page.load(settings_of_link, None, list(controls), show_progress="hidden", **PRIVATE)
+    page.load(settings_of_link, None, list(controls), show_progress="hidden", **AT_ONCE)
     for control in controls:
         control.change(fn=None, inputs=list(controls), js=KEEP_SETTINGS, **PRIVATE)
     copy.click(fn=None, js=COPY_LINK, **PRIVATE)
@@ -227,6 +233,7 @@ def at_a_pixel(photo: gr.File, controls: Controls, result: Result) -> None:
     said = gr.Markdown()
     aperture = gr.Slider(0, MOST_APERTURE, 1, step=0.1, label="Aperture", info="1 is the photo's; wider blurs more")
     button = gr.Button("Focus here")
+    stop = gr.Button("Stop", visible=False)
     gr.Markdown(ABOUT_FOCUS, elem_classes="note")
     progress = gr.Markdown()
     download = gr.DownloadButton("Download the refocused photo", visible=False)
@@ -235,25 +242,26 @@ def at_a_pixel(photo: gr.File, controls: Controls, result: Result) -> None:
         return event.row, event.column, gr.update(selected="pixel")
 
     inputs = [photo, row, column, controls.model, controls.precision]
-    pick = result.viewer.pick(picked, None, [row, column, result.tabs], **PRIVATE)
+    pick = result.viewer.pick(picked, None, [row, column, result.tabs], **AT_ONCE)
     shown = [
-        pick.then(endpoints.kernel, inputs, [picture, said], api_name="picked", **PRIVATE, **NETWORK),
-        look.click(endpoints.kernel, inputs, [picture, said], api_name="kernel", **NETWORK),
+        pick.then(endpoints.kernel, inputs, [picture, said], api_name="picked", **PRIVATE, **ONE_PHOTO),
+        look.click(endpoints.kernel, inputs, [picture, said], api_name="kernel", **ONE_PHOTO),
     ]
     for event in shown:
-        event.success(lambda: gr.update(visible=True), None, picture, **PRIVATE)
+        event.success(lambda: gr.update(visible=True), None, picture, **AT_ONCE)
     run = button.click(
         endpoints.refocus,
         [photo, row, column, aperture, *controls],
         [result.viewer, download],
         api_name="refocus",
         show_progress_on=progress,
-        **NETWORK,
+        **ONE_PHOTO,
     )
-    run.success(lambda: gr.update(visible=True), None, download, js=SHOW_RESULT, **PRIVATE)
+    run.success(lambda: gr.update(visible=True), None, download, js=SHOW_RESULT, **AT_ONCE)
     photo.change(lambda: [gr.update(value=None, visible=False), "", gr.update(visible=False)], None,
-                 [picture, said, download], **PRIVATE)  # fmt: skip
+                 [picture, said, download], **AT_ONCE)  # fmt: skip
     photo.change(fn=None, cancels=[run])
+    let_stop(stop, button, run)
 
 
 def connect(single: Single, controls: Controls, result: Result, is_done: gr.State) -> None:
@@ -261,7 +269,7 @@ def connect(single: Single, controls: Controls, result: Result, is_done: gr.Stat
     photo, shown = single.photo, [result.viewer, result.defocus_map, result.download]
     photo.change(
         endpoints.show_photo, photo, [single.preview, single.about, result.viewer, result.panel, is_done],
-        concurrency_limit=4, **PRIVATE,
+        concurrency_limit=2, **PRIVATE,
     )  # fmt: skip
     run = single.button.click(
         endpoints.deblur,
@@ -269,9 +277,9 @@ def connect(single: Single, controls: Controls, result: Result, is_done: gr.Stat
         shown,
         api_name="deblur",
         show_progress_on=single.preview,
-        **NETWORK,
+        **ONE_PHOTO,
     )
-    run.success(lambda: (gr.update(visible=True), True), None, [result.panel, is_done], js=SHOW_RESULT, **PRIVATE)
+    run.success(lambda: (gr.update(visible=True), True), None, [result.panel, is_done], js=SHOW_RESULT, **AT_ONCE)
     again = gr.on(
         [controls.strength.change, controls.terms.change],
         endpoints.deblur_again,
@@ -280,26 +288,38 @@ def connect(single: Single, controls: Controls, result: Result, is_done: gr.Stat
         trigger_mode="always_last",
         show_progress_on=single.preview,
         **PRIVATE,
-        **NETWORK,
+        **ONE_PHOTO,
     )
     photo.change(fn=None, cancels=[run, again])  # their results would appear beside the next photo
+    let_stop(single.stop, single.button, run)
+
+
+def let_stop(stop: gr.Button, button: gr.Button, run: Any) -> None:
+    """Show a button that stops what another one started, for as long as it runs."""
+    shown: dict[str, Any] = {"show_progress": "hidden", **AT_ONCE}
+    button.click(lambda: gr.update(visible=True), None, stop, **shown)
+    for done in (run.then, stop.click):
+        done(lambda: gr.update(visible=False), None, stop, **shown)
+    stop.click(fn=None, cancels=[run])
 
 
 def deblur_several(
-    photos: gr.File, button: gr.Button, archive: gr.DownloadButton, table: gr.Dataframe, controls: Controls
-) -> None:
+    photos: gr.File, button: gr.Button, stop: gr.Button, archive: gr.DownloadButton, table: gr.Dataframe,
+    controls: Controls,
+) -> None:  # fmt: skip
     """From several photos to their zip."""
     shown, hidden = gr.update(visible=True), gr.update(visible=False)
-    photos.change(lambda: (hidden, hidden), None, [archive, table], **PRIVATE)
+    photos.change(lambda: (hidden, hidden), None, [archive, table], **AT_ONCE)
     run = button.click(
         endpoints.deblur_many,
         [photos, *controls],
         [archive, table],
         api_name="deblur_many",
         show_progress_on=table,
-        **NETWORK,
+        **SEVERAL_PHOTOS,
     )
-    run.success(lambda file: (shown if file else hidden, shown), archive, [archive, table], **PRIVATE)
+    run.success(lambda file: (shown if file else hidden, shown), archive, [archive, table], **AT_ONCE)
+    let_stop(stop, button, run)
 
 
 def from_a_program(page: gr.Blocks) -> None:
@@ -316,6 +336,7 @@ def from_a_program(page: gr.Blocks) -> None:
 
 
 demo = build(EXAMPLES)
+LAUNCH = {**LOOK, **serve(demo, restorer)}
 if gpu.IS_SHARED:  # the processes that get the card are copies of this one
     for model in MODELS:
         for _, precision in PRECISIONS:
@@ -324,4 +345,5 @@ if gpu.IS_SHARED:  # the processes that get the card are copies of this one
 if __name__ == "__main__":
     if not gpu.IS_SHARED:
         compiler.start()  # so that the first visitor need not wait for it
+    end_on_terminate()
     demo.launch(**LAUNCH)

@@ -36,7 +36,7 @@ THEME = gr.themes.Default(primary_hue="teal", neutral_hue="zinc", font=SYSTEM_FO
     button_primary_background_fill_hover_dark="*primary_600",
 )
 
-LAUNCH: dict[str, Any] = {
+LOOK: dict[str, Any] = {
     "theme": THEME,
     "css": CSS,
     "footer_links": ["api", "settings"],

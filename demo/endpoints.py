@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
+import errno
+import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,64 +12,78 @@ from typing import Any
 
 import gradio as gr
 import torch
-from gradio_client import handle_file
+from gradio.data_classes import FileData
 
 from demo.album import restore_all
 from demo.examples import make_examples
+from demo.folders import OWN
+from demo.inputs import as_text
 from demo.pictures import save_screen_picture
 from demo.restorer import (
     Progress,
     Restorer,
-    Settings,
     compare,
     load_photo,
     look_at_pixel,
     mixed,
-    new_folder,
     refocused,
     write_defocus_map,
     write_result,
 )
+from demo.settings import Settings, finite, position, shortened
+from demo.turns import Abandoned, watch
 from demo.viewer import Comparison, Pixel
 from nrknet.imageio import ImageError
 
 PREVIEW_SIDE = 1024
 MOST_PHOTOS = 100
+BROKEN = "Something went wrong on the server; try again, or try another photo."
 DEFAULTS = Settings()
-PHOTO_ON_THE_NET = "https://raw.githubusercontent.com/scikit-image/scikit-image/v0.22.0/skimage/data/chelsea.png"
-
-_examples_folder = tempfile.TemporaryDirectory(prefix="nrknet-examples-")
-EXAMPLES = make_examples(Path(_examples_folder.name))
-_restored_folder = tempfile.TemporaryDirectory(prefix="nrknet-restored-")
-restorer = Restorer(Path(_restored_folder.name))
+EXAMPLES = make_examples(OWN.examples)
+restorer = Restorer(OWN.restored)
+_log = logging.getLogger(__name__)
+_OWN_FOLDER = re.compile(re.escape(str(OWN.path)) + r"(/\w+)*/")
 
 
 def photo_input(**options: Any) -> gr.File:
-    """A file to upload, for which the API's page shows a photo that exists.
+    """A file to upload, for which the API's page shows the name of a photo.
 
     Args:
         options: as for `gr.File`.
     """
     photo = gr.File(**options)
-    vars(photo)["example_payload"] = lambda: handle_file(PHOTO_ON_THE_NET)
+    vars(photo)["example_payload"] = lambda: FileData(path="photo.jpg").model_dump()
     return photo
 
 
 def as_sentence(error: Exception) -> str:
-    """What went wrong, with a capital and a full stop."""
+    """What went wrong, with a capital and a full stop, and without the server's folders."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return "There is not enough memory for a photo of this size."
-    text = str(error)
+    text = _OWN_FOLDER.sub("", " ".join(str(error).split()))
     return f"{text[:1].upper()}{text[1:].removesuffix('.')}."
 
 
 @contextmanager
 def errors_on_the_page() -> Iterator[None]:
-    """Show what was wrong with a visitor's photo as one sentence."""
+    """Show what was wrong with a visitor's photo as one sentence, and what was wrong here as another."""
     try:
         yield
+    except Abandoned:
+        raise
     except (ValueError, MemoryError, torch.OutOfMemoryError) as error:  # ImageError is a ValueError
-        raise gr.Error(as_sentence(error), print_exception=False) from error
+        said = as_sentence(error)
+    except OSError as error:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        said = "The server's disk is full; try again later." if is_full else BROKEN
+        _log.error("%s", error, exc_info=not is_full)
+    except Exception:
+        said = BROKEN
+        _log.exception("an endpoint failed")
+    else:
+        return
+    # Outside of the clauses, so that the error does not hold the frames of what failed, with all their pixels.
+    raise gr.Error(as_text(said), print_exception=False)
 
 
 def said_by(progress: gr.Progress) -> Progress:
@@ -91,7 +107,7 @@ def show_photo(file: str | None) -> tuple[Any, Any, None, Any, bool]:
     except ImageError as error:
         return hidden, gr.update(value=f"**{as_sentence(error)}**", visible=True), *cleared
     height, width = photo.pixels.shape[:2]
-    picture = save_screen_picture(photo, new_folder() / "preview", longest=PREVIEW_SIDE)
+    picture = save_screen_picture(photo, OWN.new() / "preview", longest=PREVIEW_SIDE)
     about = f"{width} × {height} pixels ({width * height / 1e6:.1f} megapixels), {8 * photo.pixels.itemsize} bit"
     return gr.update(value=picture, visible=True), gr.update(value=about, visible=True), *cleared
 
@@ -118,10 +134,10 @@ def deblur(
     """
     need_photo(photo)
     with errors_on_the_page():
-        settings = Settings(model, precision, strength, int(terms))
-        restored = restorer.restore(str(photo), settings, said_by(progress))
+        settings = Settings(model, precision, strength, terms)
+        restored = restorer.restore(str(photo), settings, progress=said_by(progress), check=watch())
         progress(1, desc="Writing the results")
-        result = mixed(restored, strength)
+        result = mixed(restored, settings.strength)
         return compare(restored.photo, result), write_defocus_map(restored), write_result(str(photo), result)
 
 
@@ -156,8 +172,10 @@ def deblur_many(
     with errors_on_the_page():
         if len(photos) > MOST_PHOTOS:
             raise ValueError(f"{len(photos)} photos are more than {MOST_PHOTOS}; `nrknet deblur` takes any number")
-        settings = Settings(model, precision, strength, int(terms))
-        archive, rows = restore_all(restorer, photos, settings, explain=as_sentence, progress=said_by(progress))
+        settings = Settings(model, precision, strength, terms)
+        archive, rows = restore_all(
+            restorer, photos, settings, explain=as_sentence, progress=said_by(progress), check=watch()
+        )
     if archive is None:
         gr.Warning("No photo could be restored.")
     return archive, rows
@@ -177,9 +195,10 @@ def kernel(
     """
     need_photo(photo)
     with errors_on_the_page():
-        picture, radius = look_at_pixel(str(photo), int(row), int(column), Settings(model, precision))
+        row, column = position(row, column)
+        picture, radius = look_at_pixel(str(photo), row, column, Settings(model, precision), check=watch())
     said = f"the photo is out of focus by a radius of {radius:.1f} pixels" if radius >= 0.5 else "the photo is sharp"
-    return picture, f"At row {int(row)}, column {int(column)} {said}."
+    return picture, f"At row {row}, column {column} {said}."
 
 
 def refocus(
@@ -205,11 +224,12 @@ def refocus(
     """
     need_photo(photo)
     with errors_on_the_page():
-        settings = Settings(model, precision, strength, int(terms))
-        restored = restorer.restore(str(photo), settings, said_by(progress))
+        settings = Settings(model, precision, strength, terms)
+        row, column = position(row, column)
+        restored = restorer.restore(str(photo), settings, progress=said_by(progress), check=watch())
         progress(1, desc="Moving the focus")
-        result = refocused(restored, int(row), int(column), settings, aperture)
-        pixel, labels = Pixel(row=int(row), column=int(column)), ("before", "refocused")
+        result = refocused(restored, row, column, settings, finite("aperture", aperture))
+        pixel, labels = Pixel(row=row, column=column), ("before", "refocused")
         shown = compare(restored.photo, result, labels=labels, pixel=pixel)
         return shown, write_result(str(photo), result, ending="_refocused")
 
@@ -221,6 +241,6 @@ def example(name: str = "Cat") -> str:
         name: Cat, Motorcycle, Coffee or Portrait.
     """
     with errors_on_the_page():
-        if name not in EXAMPLES:
-            raise ValueError(f"there is no example {name!r}; there are {', '.join(EXAMPLES)}")
+        if not isinstance(name, str) or name not in EXAMPLES:
+            raise ValueError(f"there is no example {shortened(name)}; there are {', '.join(EXAMPLES)}")
     return str(EXAMPLES[name])

@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from gradio.utils import get_upload_folder
 from numpy.typing import NDArray
 
 from demo import gpu
+from demo.folders import KEEP_FOR, OWN
 from demo.pictures import draw_defocus_map, draw_kernel, save_screen_picture
+from demo.settings import ALL_TERMS, Settings
+from demo.turns import Check, in_turn
 from demo.viewer import Comparison, FileData, Pixel
 from nrknet import Deblurrer
 from nrknet.imageio import ImageError, Photo, output_suffix, read_photo, write_photo
@@ -26,32 +28,11 @@ from nrknet.refocus import refocus
 from nrknet.strength import blend
 
 LARGEST_PHOTO = 50_000_000
-ALL_TERMS = 3
-"""Terms of the Neumann series of all presets."""
-KEEP_FOR = 3600
-"""Seconds that a visitor's files stay on the server."""
 KEPT_BYTES = 2 << 30
 """Of restored photos, so that another strength or another plane in focus needs no network."""
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 Progress = Callable[[float, str], None]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How photos are restored.
-
-    Attributes:
-        model: a bundled name or "default".
-        precision: "auto" or "exact".
-        strength: 0 (the photo as it is) to 1.
-        terms: of the Neumann series, from 1; ALL_TERMS for all that the network has.
-    """
-
-    model: str = "default"
-    precision: str = "auto"
-    strength: float = 1.0
-    terms: int = ALL_TERMS
 
 
 @dataclass(frozen=True)
@@ -80,27 +61,36 @@ class Restorer:
         self._folder = folder
         self._lock = threading.Lock()
 
-    def restore(self, file: str, settings: Settings, progress: Progress | None = None) -> Restored:
+    def restore(
+        self, file: str, settings: Settings, *, progress: Progress | None = None, check: Check = lambda: None
+    ) -> Restored:
         """Restore a photo, or recall it where this file was restored with these settings a while ago.
 
         Args:
             file: the photo.
             settings: all but the strength count.
             progress: called with the finished fraction and what is being done.
+            check: raises Abandoned when the photo is not wanted any more; then the network stops within a band of it.
 
         Raises:
             ImageError: the photo cannot be read, or is too large.
-            ValueError: the photo is too small, or there is no such model.
+            ValueError: the photo is too small.
+            Abandoned: see `check`.
         """
         photo = load_photo(file)
         kept = self._folder / _key(file, settings)
         recalled = self._recall(kept, photo)
         if recalled is not None:
             return recalled
-        said = None if gpu.IS_SHARED or progress is None else partial(_say, progress)
-        if progress is not None:
-            progress(0, "Deblurring")
-        restored = Restored(photo, *run_network(photo.pixels, settings, said))
+
+        def said(done: float) -> None:
+            check()
+            if progress is not None:
+                progress(done, "Deblurring")
+
+        said(0)
+        banded = None if gpu.IS_SHARED else said
+        restored = Restored(photo, *in_turn(check, run_network, photo.pixels, settings, banded))
         self._remember(kept, restored)
         return restored
 
@@ -109,7 +99,8 @@ class Restorer:
             pixels, radius = np.load(kept / "pixels.npy"), np.load(kept / "radius.npy")
         except (OSError, ValueError):
             return None
-        kept.touch()
+        with suppress(OSError):  # it was cleared away meanwhile
+            kept.touch()
         return Restored(photo, pixels, radius)
 
     def _remember(self, kept: Path, restored: Restored) -> None:
@@ -125,19 +116,15 @@ class Restorer:
         self.clear_away()
 
     def clear_away(self) -> None:
-        """Forget what is older than KEEP_FOR, and the oldest of what is more than KEPT_BYTES."""
+        """Forget what was not used for KEEP_FOR, and the oldest of what is more than KEPT_BYTES."""
         with self._lock:
-            kept = sorted((path.stat().st_mtime, path) for path in self._folder.glob("*") if path.is_dir())
+            kept = sorted((_used_at(path), path) for path in self._folder.glob("*"))
             total = sum(_size(path) for _, path in kept)
             for at, path in kept:
                 if time.time() - at <= KEEP_FOR and total <= KEPT_BYTES:
                     break
                 total -= _size(path)
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _say(progress: Progress, done: float) -> None:
-    progress(done, "Deblurring")
 
 
 @gpu.on_shared_gpu
@@ -172,11 +159,12 @@ def load_deblurrer(model: str, precision: str) -> Deblurrer:
 
 
 def load_photo(file: str) -> Photo:
-    """Read a photo that was dropped on the page.
+    """Read a photo that was dropped on the page, and keep its file from being cleared away for KEEP_FOR.
 
     Raises:
         ImageError: what is wrong with it, in one sentence.
     """
+    OWN.keep([file])
     try:
         return read_photo(file, max_pixels=LARGEST_PHOTO)
     except ImageError as error:
@@ -188,7 +176,7 @@ def compare(
     before: Photo, after: Photo, *, labels: tuple[str, str] = ("before", "after"), pixel: Pixel | None = None
 ) -> Comparison:
     """Two versions of a photo for the viewer, with all their pixels."""
-    folder = new_folder()
+    folder = OWN.new()
     files = [save_screen_picture(photo, folder / stem) for photo, stem in ((before, "before"), (after, "after"))]
     one, other = (FileData(path=str(file)) for file in files)
     height, width = before.pixels.shape[:2]
@@ -206,27 +194,29 @@ def write_result(file: str, photo: Photo, *, ending: str = "") -> Path:
     """Write a photo under the name that the command line gives it, its stem followed by `ending`."""
     source = Path(file)
     # in a folder of its own: the photo may be called before.png
-    download = new_folder() / (source.stem + ending + output_suffix(photo, source.suffix))
+    download = OWN.new() / (source.stem + ending + output_suffix(photo, source.suffix))
     write_photo(download, photo)
     return download
 
 
 def write_defocus_map(restored: Restored) -> Path:
     """Write a picture of the defocus map with its scale in pixels."""
-    path = new_folder() / "defocus-map.png"
+    path = OWN.new() / "defocus-map.png"
     draw_defocus_map(restored.defocus_map).save(path)
     return path
 
 
-def look_at_pixel(file: str, row: int, column: int, settings: Settings) -> tuple[Path, float]:
+def look_at_pixel(
+    file: str, row: int, column: int, settings: Settings, *, check: Check = lambda: None
+) -> tuple[Path, float]:
     """A picture of the defocus kernel at a pixel, and the blur radius there in pixels.
 
     Raises:
         ImageError, ValueError: as `Restorer.restore`; or the pixel lies outside the photo.
     """
     photo = load_photo(file)
-    kernel, radius = find_kernel(photo.pixels, row, column, settings)
-    path = new_folder() / "kernel.png"
+    kernel, radius = in_turn(check, find_kernel, photo.pixels, row, column, settings)
+    path = OWN.new() / "kernel.png"
     draw_kernel(kernel.mean(0), radius).save(path)
     return path, radius
 
@@ -235,13 +225,6 @@ def refocused(restored: Restored, row: int, column: int, settings: Settings, ape
     """The restored photo with the plane in focus moved to what lies at a pixel."""
     sharp = mixed(restored, settings.strength)
     return sharp.with_pixels(refocus(sharp.pixels, restored.defocus_map, row, column, aperture=aperture))
-
-
-def new_folder() -> Path:
-    """A folder of its own for the files of one request, where Gradio serves them from and clears them away."""
-    cache = Path(get_upload_folder())
-    cache.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(dir=cache))
 
 
 def _key(file: str, settings: Settings) -> str:
@@ -253,5 +236,13 @@ def _key(file: str, settings: Settings) -> str:
     return digest.hexdigest()
 
 
+def _used_at(folder: Path) -> float:
+    with suppress(OSError):  # another thread has just given it its name
+        return folder.stat().st_mtime
+    return time.time()
+
+
 def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.glob("*"))
+    with suppress(OSError):
+        return sum(file.stat().st_size for file in folder.glob("*"))
+    return 0
