@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from typing import IO, Any
 
@@ -12,6 +13,14 @@ _EXIF_IFD, _GPS_IFD, _INTEROP_IFD, _IMAGE_DESCRIPTION = 0x8769, 0x8825, 0xA005, 
 # The TIFF tags that describe the photo; the others say how its pixels lie in the file. 18246 is the rating, 40091-40095
 # are the title, comment, author, keywords and subject of Windows.
 _DESCRIPTIVE_TAGS = (_IMAGE_DESCRIPTION, 271, 272, 305, 306, 315, 316, 18246, 33432, *range(40091, 40096))
+
+_DIRECTORIES = (_EXIF_IFD, _GPS_IFD, _INTEROP_IFD)
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+"""Bytes of one value of each type of tags."""
+_SHARED = 1 << 16
+"""Bytes that small files, too, may use twice."""
+_MOST_TAGS = 1000
+"""In one directory; cameras write fewer than a hundred."""
 
 
 def reset_orientation(exif: bytes) -> tuple[int, bytes | None]:
@@ -39,6 +48,50 @@ def reset_orientation(exif: bytes) -> tuple[int, bytes | None]:
     return orientation, PREFIX + bytes(block)
 
 
+def values_fit(file: IO[bytes]) -> bool:
+    """Whether what the directories of a TIFF file, or of an EXIF block without its prefix, claim can be in it.
+
+    Tags may share their values, and a file of a few kilobytes could so claim gigabytes, each tag the whole file.
+    """
+    length = file.seek(0, 2)
+    file.seek(0)
+    head = file.read(16)
+    order = "<" if head[:2] == b"II" else ">"
+    is_big = head[2:4] in (b"+\0", b"\0+")
+    (start,) = struct.unpack_from(order + ("Q" if is_big else "I"), head, 8 if is_big else 4)
+    seen, pending, left = set[int](), [start], 2 * length + _SHARED
+    while pending:
+        start = pending.pop()
+        if start in seen:
+            continue
+        seen.add(start)
+        file.seek(min(start, length))
+        entries = _entries(file, order, is_big)
+        if len(entries) > _MOST_TAGS:
+            return False
+        for tag, size, value in entries:
+            left -= size
+            if left < 0:
+                return False
+            if tag in _DIRECTORIES:
+                pending.append(value)
+    return True
+
+
+def _entries(file: IO[bytes], order: str, is_big: bool) -> list[tuple[int, int, int]]:
+    """Return tag, bytes outside of the directory, and the value as a number, of as many entries as there are."""
+    count, entry, word = ("Q", "HHQQ", 8) if is_big else ("H", "HHII", 4)
+    head = file.read(word if is_big else 2)
+    if len(head) < struct.calcsize(count):
+        return []
+    number = min(struct.unpack(order + count, head)[0], _MOST_TAGS + 1)
+    length = struct.calcsize("<" + entry)
+    data = file.read(number * length)
+    entries = struct.iter_unpack(order + entry, data[: len(data) // length * length])
+    sizes = ((tag, how_many * _SIZES.get(kind, 1), value) for tag, kind, how_many, value in entries)
+    return [(tag, size if size > word else 0, value) for tag, size, value in sizes]
+
+
 def exif_of_tiff(file: IO[bytes], orientation: int) -> bytes:
     """Return what a TIFF file says about the photo as an EXIF block."""
     exif, in_file = Image.Exif(), Image.Exif()
@@ -58,6 +111,8 @@ def tags_for_tiff(exif: bytes | None) -> dict[int, Any]:
     if not exif:
         return {}
     try:
+        if not values_fit(io.BytesIO(exif.removeprefix(PREFIX))):
+            return {}
         parsed = Image.Exif()
         parsed.load(exif)
         tags = _descriptive_tags(parsed)

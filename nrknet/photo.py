@@ -14,8 +14,18 @@ from nrknet.exif import reset_orientation
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+SMALLEST_SIDE = 16
+"""Pixels that a network needs."""
+DAMAGED = "the file is damaged, incomplete or of an unusual kind"
+
+
 class Refusal(ValueError):
     """The reason why a file cannot be read or written; `read_photo` and `write_photo` add the file's name."""
+
+
+def damaged() -> Refusal:
+    """The reason for which there is no better one."""
+    return Refusal(DAMAGED)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,6 +82,13 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
     """Refuse a photo that is too large, by what its header says."""
     if width * height > max_pixels:
         raise Refusal(f"{width} x {height} pixels are more than the limit of {max_pixels / 1e6:g} megapixels")
+
+
+def check_sides(width: int, height: int) -> None:
+    """Raises ValueError where a photo is too small to be restored."""
+    if min(width, height) < SMALLEST_SIDE:
+        least = f"{SMALLEST_SIDE}x{SMALLEST_SIDE}"
+        raise ValueError(f"the photo is {width}x{height} pixels; at least {least} are needed")
 
 
 def assemble(decoded: Decoded, image_format: str) -> Photo:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import IO
 
 from nrknet import exif
@@ -12,12 +14,18 @@ from nrknet.photo import Decoded, Photo, Refusal, check_size, stored_samples
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
+_FOR_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_METADATA = (b"IHDR", b"iCCP", b"eXIf", b"pHYs")
+_MOST_CHUNKS = {True: 1_000_000, False: 10_000}
+"""Of pixels, and of other things."""
+
+
 def decode(file: IO[bytes], max_pixels: int) -> Decoded:
     """Decode any PNG with libpng (Pillow reduces 16-bit colour to 8), and its metadata from the chunks."""
     import imagecodecs
 
-    data = file.read()
-    chunks = _read_chunks(data)
+    logging.getLogger("imagecodecs").addHandler(logging.NullHandler())  # else libpng's notes go to the terminal
+    data, chunks = _for_pixels(file.read())
     width, height = struct.unpack_from(">II", chunks[b"IHDR"])
     check_size(width, height, max_pixels)
     samples = imagecodecs.png_decode(data)
@@ -30,25 +38,57 @@ def decode(file: IO[bytes], max_pixels: int) -> Decoded:
     )
 
 
-def _read_chunks(data: bytes) -> dict[bytes, bytes]:
-    """Return the header and metadata chunks of a PNG, having seen that it goes on to its end marker."""
+def size(file: IO[bytes]) -> tuple[int, int, int]:
+    """Return width, height and EXIF orientation, from the chunks alone."""
     chunks: dict[bytes, bytes] = {}
-    position = len(SIGNATURE)
-    while position + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, position)
-        name = data[position + 4 : position + 8]
-        if name in (b"IHDR", b"iCCP", b"eXIf", b"pHYs"):
-            chunks.setdefault(name, data[position + 8 : position + 8 + length])
+    for name, start, end in _chunks(data := file.read()):
+        if name in _METADATA:
+            chunks.setdefault(name, data[start:end])
+    width, height = struct.unpack_from(">II", chunks[b"IHDR"])
+    return width, height, exif.reset_orientation(chunks[b"eXIf"])[0] if b"eXIf" in chunks else 1
+
+
+def _for_pixels(data: bytes) -> tuple[bytes, dict[bytes, bytes]]:
+    """Return what libpng needs of a file, and the metadata.
+
+    It would inflate every text and profile, thousandfold where it is told to, to give back none of them.
+    """
+    parts, chunks = [memoryview(SIGNATURE)], dict[bytes, bytes]()
+    for name, start, end in _chunks(data):
+        if name in _METADATA:
+            chunks.setdefault(name, data[start:end])
+        if name in _FOR_PIXELS:
+            parts.append(memoryview(data)[start - 8 : end + 4])
         if name == b"IEND":
-            return chunks
-        position += 12 + length
+            return b"".join(parts), chunks
     raise Refusal("the file is cut short")
 
 
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, start and end of every chunk that is there as a whole.
+
+    Raises:
+        Refusal: there are too many.
+    """
+    position, counted = len(SIGNATURE), {True: 0, False: 0}
+    while position + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, position)
+        name = data[position + 4 : position + 8]
+        counted[name == b"IDAT"] += 1
+        if counted[name == b"IDAT"] > _MOST_CHUNKS[name == b"IDAT"]:
+            raise Refusal(f"it has more than {_MOST_CHUNKS[name == b'IDAT']} chunks of one kind")
+        if position + 12 + length > len(data):
+            return
+        yield name, position + 8, position + 8 + length
+        position += 12 + length
+
+
 def _profile(chunk: bytes) -> bytes | None:
-    """Return the profile of an iCCP chunk: name, NUL, method 0, deflated profile (64 MB at most: no bombs)."""
+    """Return the profile of an iCCP chunk: name, NUL, method 0, deflated profile; none of over 16 MB, which are bombs."""
+    inflate = zlib.decompressobj()
     try:
-        return zlib.decompressobj().decompress(chunk[chunk.index(b"\0") + 2 :], 1 << 26)
+        profile = inflate.decompress(chunk[chunk.index(b"\0") + 2 :], 1 << 24)
+        return None if inflate.unconsumed_tail else profile
     except (ValueError, zlib.error):
         return None
 

@@ -9,13 +9,18 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from nrknet.exif import exif_of_tiff, tags_for_tiff
-from nrknet.photo import Array, Decoded, Photo, Refusal, check_size, cmyk_to_rgb, stored_samples
+from nrknet import jpeg
+from nrknet.exif import exif_of_tiff, tags_for_tiff, values_fit
+from nrknet.photo import Array, Decoded, Photo, Refusal, check_size, cmyk_to_rgb, damaged, stored_samples
 
 if TYPE_CHECKING:
     import tifffile
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_JPEG = (6, 7)
+_COMPRESSIONS = (1, 2, 3, 4, 5, *_JPEG, 8, 32773, 32946, 34925, 50000)
+"""None, fax, LZW, JPEG, deflate, PackBits, LZMA, Zstandard. Others hold images in images, of whatever size those say."""
+_MOST_PIECES = 50_000
 RAW_HELP = "it is a camera raw file; develop it to TIFF, PNG or JPEG first"
 
 
@@ -24,10 +29,12 @@ def decode(file: IO[bytes], max_pixels: int) -> Decoded:
     import tifffile
 
     logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else its notes on bad files go to the terminal
+    _check_directory(file)
     with tifffile.TiffFile(file) as tiff:
         page = tiff.pages.first
         _check_layout(tiff, page)
         check_size(page.imagewidth, page.imagelength, max_pixels)
+        _check_pieces(tiff, page)
         planes = page.asarray(squeeze=False)[:, 0]  # (separate samples, H, W, interleaved samples)
         samples = planes.transpose(1, 2, 0, 3).reshape(page.imagelength, page.imagewidth, -1)
         has_dpi = 282 in page.tags and 283 in page.tags and page.resolutionunit in (2, 3)
@@ -44,9 +51,20 @@ def size(file: IO[bytes]) -> tuple[int, int, int]:
     import tifffile
 
     logging.getLogger("tifffile").addHandler(logging.NullHandler())  # as in decode
+    _check_directory(file)
     with tifffile.TiffFile(file) as tiff:
         page = tiff.pages.first
-        return page.imagewidth, page.imagelength, page.tags[274].value if 274 in page.tags else 1
+        if not page.imagewidth or not page.imagelength:
+            raise damaged()
+        orientation = page.tags[274].value if 274 in page.tags else 1
+        return page.imagewidth, page.imagelength, orientation if orientation in range(1, 9) else 1
+
+
+def _check_directory(file: IO[bytes]) -> None:
+    """Refuse tags that claim more than the file holds; the file is at its start again."""
+    if not values_fit(file):
+        raise damaged()
+    file.seek(0)
 
 
 def _check_layout(tiff: tifffile.TiffFile, page: Any) -> None:
@@ -63,10 +81,25 @@ def _check_layout(tiff: tifffile.TiffFile, page: Any) -> None:
     num_tags = int.from_bytes(tiff.filehandle.read(tiff.tiff.tagnosize), "little" if tiff.byteorder == "<" else "big")
     # A count of 0 bytes is a strip left out on purpose, which no photo has. Tags whose values lie beyond the end of the
     # file are left out of page.tags.
-    if len(page.tags) < num_tags or 0 in page.databytecounts or not page.dataoffsets:
+    if len(page.tags) < num_tags or 0 in page.databytecounts or not page.dataoffsets or not page.samplesperpixel:
         raise Refusal("the file is damaged or incomplete")
     if max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))) > size:
         raise Refusal("the file is cut short")
+
+
+def _check_pieces(tiff: tifffile.TiffFile, page: Any) -> None:
+    """Refuse strips and tiles that take much longer to decode than their pixels would, or more memory."""
+    if page.compression not in _COMPRESSIONS:
+        name = getattr(page.compression, "name", page.compression)
+        raise Refusal(f"its compression ({name}) is not handled; save it with LZW or deflate, or as PNG")
+    num_pieces, num_pixels = len(page.databytecounts), page.imagewidth * page.imagelength
+    if num_pieces > _MOST_PIECES and num_pixels < 256 * num_pieces:
+        raise Refusal(f"it is in {num_pieces} strips or tiles, too many for its size")
+    if page.compression in _JPEG:
+        for offset, num_bytes in zip(page.dataoffsets, page.databytecounts, strict=True):
+            tiff.filehandle.seek(offset)
+            if jpeg.count_scans(tiff.filehandle.read(num_bytes)) > jpeg.MOST_SCANS:
+                raise Refusal(f"it has more than {jpeg.MOST_SCANS} scans, as no camera writes it")
 
 
 def _colors(page: Any, samples: Array, profile: bytes | None) -> tuple[Array, bytes | None]:
