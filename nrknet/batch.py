@@ -1,5 +1,6 @@
 """A batch of photos: which files the given paths mean, and what each result is called. Touches no pixels."""
 
+import hashlib
 import os
 import unicodedata
 from collections import defaultdict
@@ -86,6 +87,7 @@ def _walk(top: Path, out: Path | None, problems: list[str]) -> Iterator[PhotoFil
                 yield PhotoFile(source, here.relative_to(top))
 
 
+MAX_NAME_BYTES = 255
 # Ways to tell photos apart whose results would have the same name: (folder names in front, suffix behind).
 _NAMINGS = ((0, True), (1, False), (1, True), (2, False), (2, True))
 
@@ -102,7 +104,8 @@ def name_results(photos: Sequence[PhotoFile]) -> list[Path]:
     Photos whose results would have the same name, in capitals or not, all get a longer one: the old suffix behind it
     (a.bmp and a.gif become a_bmp.png and a_gif.png), or where that is the same too, the folder's name before it
     (x/a.jpg and y/a.jpg become x_a.jpg and y_a.jpg), or both; numbers when nothing else tells them apart. All of
-    them, so that a result never changes hands when a photo is added later and existing results are skipped.
+    them, so that a result never changes hands when a photo is added later and existing results are skipped. Names that
+    are longer than file systems take are cut, and told apart by a hash of what was cut.
     """
     names = [_name(photo) for photo in photos]
     clashes = defaultdict(list)
@@ -127,7 +130,23 @@ def _name(photo: PhotoFile, num_parents: int = 0, with_suffix: bool = False) -> 
         words[:0] = photo.source.parent.resolve().parts[1:][-num_parents:]
     if with_suffix and photo.source.suffix:
         words.append(photo.source.suffix[1:].lower())
-    return photo.folder / ("_".join(words) + (photo.suffix or _suffix(photo.source)))
+    return photo.folder / _fit("_".join(words), photo.suffix or _suffix(photo.source))
+
+
+def _fit(stem: str, suffix: str) -> str:
+    """The name of a file, cut to what file systems take; of an encoded letter nothing is cut off."""
+    name = stem + suffix
+    if len(_encoded(name)) <= MAX_NAME_BYTES:
+        return name
+    suffix = f"~{hashlib.sha256(_encoded(name)).hexdigest()[:8]}{suffix}"
+    cut = stem
+    while len(_encoded(cut + suffix)) > MAX_NAME_BYTES:
+        cut = cut[:-1]
+    return cut + suffix
+
+
+def _encoded(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
 
 
 def _suffix(source: Path) -> str:
@@ -152,7 +171,7 @@ def _number(names: list[Path], *, order: Iterable[int]) -> None:
         plain, number = names[i], 1
         while _key(names[i]) in used:
             number += 1
-            names[i] = plain.with_name(f"{plain.stem}_{number}{plain.suffix}")
+            names[i] = plain.with_name(_fit(f"{plain.stem}_{number}", plain.suffix))
         used.add(_key(names[i]))
 
 

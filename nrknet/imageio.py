@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import os
-import secrets
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image
 
-from nrknet import png, tiff
-from nrknet.exif import reset_orientation
-from nrknet.photo import Array, Decoded, Photo, Refusal, assemble, check_size, cmyk_to_rgb, stored_samples
+from nrknet import jpeg, pillow, png, tiff
+from nrknet.photo import DAMAGED, Decoded, Photo, Refusal, assemble, stored_samples
+from nrknet.replacement import replacing
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -42,6 +41,10 @@ IMAGE_SUFFIXES = frozenset({suffix for spellings in _SUFFIXES.values() for suffi
 
 _RAW_SIGNATURES = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")  # Fujifilm, Olympus, Panasonic
 _HEIC_HELP = "it is a HEIC, AVIF or CR3 file; export it as TIFF, PNG or JPEG first"
+
+
+_JARGON = (struct.error, LookupError, SyntaxError, AttributeError, TypeError, UnicodeError, AssertionError, OverflowError)
+"""What is said by these, such as "index out of range", helps nobody."""
 
 
 class ImageError(ValueError):
@@ -73,16 +76,11 @@ def read_photo(path: str | os.PathLike[str], *, max_pixels: int = 200_000_000) -
         ImageError: the file is missing, no such image, cut short, damaged, too large, or of a kind not handled.
     """
     try:
-        source = Path(path)
-        if source.exists() and not source.is_file():
-            raise Refusal("it is a folder" if source.is_dir() else "it is not a regular file")
-        with source.open("rb") as file:
-            image_format = detect_format(file.read(32))
-            file.seek(0)
+        with _open(path) as (file, image_format):
             decoded = _DECODERS[image_format](file, max_pixels)
         return assemble(decoded, image_format)
     except Exception as error:  # decoders raise nearly anything on damaged data
-        reason = _reason(error, "the file is damaged, incomplete or of an unusual kind")
+        reason = _reason(error, DAMAGED)
         raise ImageError(f"Cannot read {path}: {reason}.") from error
 
 
@@ -93,18 +91,11 @@ def photo_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         ImageError: the file is missing, no such image, or its header is damaged.
     """
     try:
-        with Path(path).open("rb") as file:
-            image_format = detect_format(file.read(32))
-            file.seek(0)
-            if image_format == "TIFF":
-                width, height, orientation = tiff.size(file)
-            else:
-                with _READERS[image_format](file) as image:
-                    (width, height), exif = image.size, image.info.get("exif")
-                orientation = reset_orientation(exif)[0] if exif else 1
+        with _open(path) as (file, image_format):
+            width, height, orientation = _SIZES[image_format](file)
         return (height, width) if orientation >= 5 else (width, height)
     except Exception as error:  # as above
-        reason = _reason(error, "the file is damaged, incomplete or of an unusual kind")
+        reason = _reason(error, DAMAGED)
         raise ImageError(f"Cannot read {path}: {reason}.") from error
 
 
@@ -123,19 +114,22 @@ def write_photo(path: str | os.PathLike[str], photo: Photo, *, quality: int = 95
     try:
         target = Path(os.path.realpath(path))
         image_format = _format_to_write(target.suffix, photo)
-        # Made with open(), so that the photo gets the usual permissions, which tempfile's 0600 would not be.
-        temporary = target.with_name(f".nrknet-{secrets.token_hex(8)}.tmp")
-        file = temporary.open("xb")
-        try:
-            with file:
-                _ENCODERS[image_format](file, photo, quality)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)  # there only where something went wrong, which goes on its way
+        with replacing(target) as file:
+            _ENCODERS[image_format](file, photo, quality)
     except Exception as error:  # encoders raise several types, and the disk its own
         raise ImageError(f"Cannot write {path}: {_reason(error, 'encoding failed')}.") from error
+
+
+@contextmanager
+def _open(path: str | os.PathLike[str]) -> Iterator[tuple[IO[bytes], str]]:
+    """Open a file, and find out what it is."""
+    source = Path(path)
+    if source.exists() and not source.is_file():
+        raise Refusal("it is a folder" if source.is_dir() else "it is not a regular file")
+    with source.open("rb") as file:
+        image_format = detect_format(file.read(32))
+        file.seek(0)
+        yield file, image_format
 
 
 def detect_format(head: bytes) -> str:
@@ -176,41 +170,9 @@ def _reason(error: Exception, otherwise: str) -> str:
         return "there is not enough memory"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
-    is_jargon = isinstance(error, (struct.error, LookupError, SyntaxError))  # "index out of range" helps nobody
+    is_jargon = isinstance(error, _JARGON)
     detail = "" if is_jargon else " ".join(str(error).split()).rstrip(".")
     return f"{otherwise} ({detail})" if detail else otherwise
-
-
-def _decode_with_pillow(reader: type[ImageFile.ImageFile]) -> Callable[[IO[bytes], int], Decoded]:
-    """Return a decoder that uses one of Pillow's; not Image.open, whose size limit is global and lower than ours."""
-
-    def decode(file: IO[bytes], max_pixels: int) -> Decoded:
-        data = file.read()
-        stream = io.BytesIO(data)
-        with reader(stream) as image:
-            check_size(*image.size, max_pixels)
-            if image.format == "JPEG" and data.find(b"\xff\xd9", stream.tell()) < 0:  # no end after the scan's start
-                raise Refusal("the file is cut short")
-            image.load()
-            exif, profile, dpi = (image.info.get(key) for key in ("exif", "icc_profile", "dpi"))
-            if image.mode == "CMYK":
-                return Decoded(_to_array(cmyk_to_rgb(image, profile)), None, exif, dpi)
-            mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
-            if image.has_transparency_data:
-                mode += "A"
-            return Decoded(_to_array(image if image.mode == mode else image.convert(mode)), profile, exif, dpi)
-
-    return decode
-
-
-def _to_array(image: Image.Image) -> Array:
-    """Return an image as a writable (H, W, C) array, by strips: Pillow's own way holds two copies meanwhile."""
-    array = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
-    num_rows = max(1, (1 << 20) // image.width)
-    for top in range(0, image.height, num_rows):
-        strip = array[top : top + num_rows]
-        strip[:] = np.asarray(image.crop((0, top, image.width, top + len(strip)))).reshape(strip.shape)
-    return array
 
 
 def _format_to_write(suffix: str, photo: Photo) -> str:
@@ -246,17 +208,17 @@ def _encode_with_pillow(image_format: str) -> Callable[[IO[bytes], Photo, int], 
     return encode
 
 
-_READERS: dict[str, type[ImageFile.ImageFile]] = {
-    "JPEG": JpegImagePlugin.JpegImageFile,
-    "PNG": PngImagePlugin.PngImageFile,
-    "WEBP": WebPImagePlugin.WebPImageFile,
-    "BMP": BmpImagePlugin.BmpImageFile,
-    "GIF": GifImagePlugin.GifImageFile,
-}
+_WITH_PILLOW = ("JPEG", "WEBP", "BMP", "GIF")
 _DECODERS: dict[str, Callable[[IO[bytes], int], Decoded]] = {
-    **{image_format: _decode_with_pillow(reader) for image_format, reader in _READERS.items()},
+    **{image_format: pillow.decoder(image_format) for image_format in _WITH_PILLOW},
     "PNG": png.decode,
     "TIFF": tiff.decode,
+}
+_SIZES: dict[str, Callable[[IO[bytes]], tuple[int, int, int]]] = {
+    **{image_format: pillow.size_reader(image_format) for image_format in _WITH_PILLOW},
+    "JPEG": jpeg.size,
+    "PNG": png.size,
+    "TIFF": tiff.size,
 }
 _ENCODERS: dict[str, Callable[[IO[bytes], Photo, int], None]] = {
     "JPEG": _encode_with_pillow("JPEG"),

@@ -1,8 +1,7 @@
 """What learns: the network, its running average and its optimiser, one step at a time."""
 
 import logging
-import math
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -19,6 +18,7 @@ from nrknet.model import NRKNet
 from nrknet.prefit import prefit_table
 from nrknet.processes import Processes
 from nrknet.recipes import Recipe
+from nrknet.skips import Skips
 from nrknet.stream import Crops, CropStream
 from nrknet.validation import SOFT_DB, psnr
 
@@ -65,6 +65,7 @@ class Learner:
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
         self.optimiser = torch.optim.Adam(self._parameters(), lr=recipe.rate)
         self.step = 0
+        self.skips = Skips()
         self.milestones = 0  # of the recipe, that lie behind
 
     @property
@@ -82,6 +83,8 @@ class Learner:
         if self.prefits:
             prefit_table(self.model, cast(RenderedCrops, crops), steps=steps, weights=self.recipe.loss)
             self._parameters()
+            if not all(bool(value.isfinite().all()) for value in self.model.parameters()):
+                raise FloatingPointError("pre-fitting has led to weights that are not finite; try another seed")
             self.averaged.load_state_dict(self.model.state_dict())
         elif isinstance(self.model.head, RadiusHead) and self.recipe.prefit_steps and not self._has_fitted_atoms:
             log.info("no pre-fitting of the radius table: these photos do not say how far out of focus they are")
@@ -92,17 +95,16 @@ class Learner:
         for value in self.averaged.state_dict().values():
             self.processes.spread(value)
 
-    def pass_milestones(self, progress: float, best: Path) -> None:
+    def pass_milestones(self, progress: float, best: Mapping[str, Tensor] | None) -> None:
         """At a milestone of a recipe that restarts, go on from the best weights so far with a new Adam.
 
         Args:
             progress: share of the run that is done.
-            best: the main process's folder of the best weights; not there before the first validation.
+            best: the best weights, in the main process; None before the first validation.
         """
         behind = self.recipe.milestone_at(progress)
         if self.recipe.restart and behind > self.milestones:
-            mine = NRKNet.from_folder(best).state_dict() if self.processes.is_main and best.is_dir() else None
-            state = self.processes.share(mine)
+            state = self.processes.share(best)
             if state is not None:
                 self.model.load_state_dict(state)
                 self.averaged.load_state_dict(state)
@@ -110,7 +112,7 @@ class Learner:
         self.milestones = behind
 
     def train_step(self, batch: Crops, progress: float) -> dict[str, float]:
-        """One step of Adam.
+        """One step of Adam; where the loss or the gradient is not finite, nothing but the number of steps changes.
 
         Args:
             batch: RGB crops, on any device: this process's part.
@@ -119,15 +121,13 @@ class Learner:
         Returns:
             rate, loss, gain_db over the inputs under 35 dB, norm of the gradient, and each term of the loss; of the
             crops of all processes.
-
-        Raises:
-            FloatingPointError: the loss or the gradient is not finite; the weights are as they were.
         """
         recipe = self.recipe
         batch = batch.to(self.device, flip_colours=self.model.config.channel_order == "bgr")
         rate = recipe.rate_at(self.step, progress)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
+        statistics = [(value, value.clone()) for value in self.model.buffers()]  # which going forward changes
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             output = self.network(batch.blurred)
         radii = self.model.head.radii if isinstance(self.model.head, RadiusHead) else None
@@ -140,13 +140,14 @@ class Learner:
         norm = nn.utils.clip_grad_norm_(self.optimiser.param_groups[0]["params"], recipe.clip)
         gain, num_soft = _gains(output.image, batch)
         seen = self._of_all({"loss": loss.detach(), "gain_db": gain, "gradient": norm, **terms, "soft": num_soft})
-        # what one process has got wrong is in the means of all: they stop together
-        for name in ("loss", "gradient"):
-            if not math.isfinite(seen[name]):
-                raise FloatingPointError(f"the {name} is {seen[name]} at step {self.step}; the last checkpoint is kept")
-        self.optimiser.step()
-        self.step += 1
-        self.ema.update_parameters(self.model)
+        # what one process has got wrong is in the means of all: they leave the step out together
+        if self.skips.judge(seen):
+            for value, before in statistics:
+                value.copy_(before)
+        else:
+            self.optimiser.step()
+            self.ema.update_parameters(self.model)
+        self.step += 1  # left out or not: the next step has other crops
         seen["gain_db"] /= seen.pop("soft") or 1.0
         return {"rate": rate, **{name: round(value, 6) for name, value in seen.items()}}
 
@@ -171,7 +172,7 @@ class Learner:
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "progress": {"step": self.step, "milestones": self.milestones},
+            "progress": {"step": self.step, "milestones": self.milestones, **self.skips.state()},
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -180,6 +181,7 @@ class Learner:
         self.ema.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.milestones = state["progress"]["step"], state["progress"]["milestones"]
+        self.skips.load(state["progress"])
 
 
 @torch.no_grad()

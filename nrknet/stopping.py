@@ -1,4 +1,4 @@
-"""Stopping a long run from outside, between two steps: Ctrl-C and SIGTERM."""
+"""Stopping a long run from outside: Ctrl-C and SIGTERM between two steps, and how much a kill takes back."""
 
 import signal
 import threading
@@ -9,6 +9,8 @@ from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SAVE_STEPS = 500
+"""Steps between two checkpoints at most, which a kill takes back, where a recipe's seconds are not over before."""
 ECHO = 2.0
 """Seconds in which a second signal is taken for the first one's echo: torchrun passes on what the terminal sent."""
 

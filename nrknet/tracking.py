@@ -2,12 +2,14 @@
 
 import json
 import logging
-import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+
+from nrknet.replacement import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +25,12 @@ class Tracker:
     Args:
         folder: the run's; nothing is written before there is something to record.
         step: where this session begins; what an earlier one recorded beyond it, and then lost, is dropped.
+        validated: the step of the last validation that is not lost; by default all up to `step` are kept.
     """
 
-    def __init__(self, folder: Path, *, step: int) -> None:
+    def __init__(self, folder: Path, *, step: int, validated: int | None = None) -> None:
         self._folder, self._step = folder, step
+        self._validated = step if validated is None else validated
         self._writer: Any = None
         self._has_curves: bool | None = None
         self._drop_lost_lines()
@@ -35,20 +39,21 @@ class Tracker:
         path = self._folder / LOG_FILE
         if not path.exists():
             return
-        lines = path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if self._is_kept(line)]
-        if len(kept) < len(lines):
-            _replace(path, "".join(f"{line}\n" for line in kept))
+        text = path.read_text(encoding="utf-8", errors="replace")
+        kept = "".join(f"{line}\n" for line in text.splitlines() if self._is_kept(line))
+        if kept != text:
+            replace_file(path, [kept.encode()])
 
     def _is_kept(self, line: str) -> bool:
         try:
-            return json.loads(line)["step"] <= self._step
-        except ValueError:  # cut short when the session was killed
+            record = json.loads(line)
+            return record["step"] <= (self._validated if "validation" in record else self._step)
+        except (ValueError, TypeError, LookupError):  # cut short when the session was killed, or spoilt by the disk
             return False
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Write run.json: every choice of the run."""
-        _replace(self._folder / RUN_FILE, json.dumps(facts, indent=2) + "\n")
+        replace_file(self._folder / RUN_FILE, [(json.dumps(facts, indent=2) + "\n").encode()])
 
     def steps(self, step: int, seconds: float, values: Mapping[str, float]) -> None:
         """Record the values of a training step."""
@@ -56,6 +61,12 @@ class Tracker:
         if writer := self._curves():
             for name, value in values.items():
                 writer.add_scalar(_CURVES.get(name, f"loss/{name}"), value, step)
+
+    def skipped(self, step: int, seconds: float, problem: str) -> None:
+        """Record a step that was left out, and why."""
+        self._line({"step": step, "seconds": round(seconds, 1), "skipped": problem})
+        if writer := self._curves():
+            writer.add_scalar("train/skipped", 1.0, step)
 
     def scores(self, step: int, seconds: float, scores: Mapping[str, float], rows: Sequence[Tensor]) -> None:
         """Record a validation; `rows` are pictures (3,H,W) in [0,1]."""
@@ -81,6 +92,7 @@ class Tracker:
                 self._has_curves = False
             else:
                 self._has_curves = True
+                _hush_writer()
                 self._writer = SummaryWriter(str(self._folder / CURVES_FOLDER), purge_step=self._step + 1)
         return self._writer
 
@@ -90,7 +102,15 @@ class Tracker:
             self._writer.close()
 
 
-def _replace(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+def _hush_writer() -> None:
+    """Have nothing printed of an error in TensorBoard's thread, which is raised where the next value is written."""
+    before = threading.excepthook
+    if getattr(before, "hushes_writer", False):
+        return
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not (isinstance(args.exc_value, OSError) and type(args.thread).__name__ == "_AsyncWriterThread"):
+            before(args)
+
+    hook.hushes_writer = True  # type: ignore[attr-defined]
+    threading.excepthook = hook

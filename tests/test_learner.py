@@ -1,12 +1,13 @@
 """The learner takes steps that can be repeated exactly, and keeps its weights when a step goes wrong."""
 
+import copy
 import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from networks import randomise
+from networks import one_line, randomise
 from torch import Tensor
 
 from nrknet import learner as learner_module
@@ -97,14 +98,61 @@ def test_a_learner_that_starts_from_a_network_gives_its_image_and_keeps_its_atom
     assert torch.equal(learner.model.atoms.kernels(), start.atoms.kernels()) != trained
 
 
-def test_a_step_that_goes_wrong_leaves_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    learner = make()
+def everything(learner: Learner) -> dict[str, Tensor]:
+    """Weights, statistics, averages, and Adam's moments and counts."""
+    adam = learner.optimiser.state_dict()["state"]
+    return {**tensors(learner), **{f"{i}/{k}": v.clone() for i, values in adam.items() for k, v in values.items()}}
+
+
+@pytest.mark.parametrize("config", [RADIUS, BATCHNORM], ids=["radius", "gated"])
+@pytest.mark.parametrize("where", ["loss", "gradient", "crops"])
+def test_a_step_that_is_not_finite_changes_nothing_but_the_number_of_steps(
+    config: NRKNetConfig, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, sound = make(config), learner_module.total_loss
     learner.train_step(batch(0), 0.0)
-    before, sound = tensors(learner), learner_module.total_loss
-    monkeypatch.setattr(learner_module, "total_loss", lambda *a, **k: (sound(*a, **k)[0] * math.inf, {}))
-    with pytest.raises(FloatingPointError, match="the loss is inf at step 1; the last checkpoint is kept"):
-        learner.train_step(batch(1), 0.0)
-    assert learner.step == 1 and all(torch.equal(value, before[name]) for name, value in tensors(learner).items())
+    before = everything(learner)
+
+    def spoilt(*arguments: Any, **options: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, terms = sound(*arguments, **options)
+        if where == "gradient":
+            loss.register_hook(lambda gradient: gradient * math.inf)
+        return (loss * math.inf if where == "loss" else loss), terms
+
+    crops = batch(1)
+    if where == "crops":
+        crops.blurred[0, 0, 3, 3] = math.nan
+    with monkeypatch.context() as patched:
+        patched.setattr(learner_module, "total_loss", spoilt)
+        record = learner.train_step(crops, 0.0)
+    assert not math.isfinite(record["gradient"])
+    assert learner.step == 2 and (learner.skips.total, learner.skips.in_a_row) == (1, 1)
+    after = everything(learner)
+    assert after.keys() == before.keys() and all(torch.equal(value, before[name]) for name, value in after.items())
+    if config is BATCHNORM:
+        assert any(name.endswith("running_mean") for name in after), "statistics are among what is compared"
+
+    never, resumed = make(config), make(config)
+    state = copy.deepcopy(learner.state())
+    never.load(copy.deepcopy(state) | {"progress": {"step": 2, "milestones": 0}})
+    resumed.load(state)
+    records = [other.train_step(batch(2), 0.0) for other in (learner, never, resumed)]
+    assert records[0] == records[1] == records[2] and learner.skips.in_a_row == 0
+    assert resumed.skips.total == 1 and resumed.skips.in_a_row == 0
+    assert all(torch.equal(value, everything(never)[name]) for name, value in everything(learner).items())
+
+
+def test_weights_that_are_not_finite_after_pre_fitting_are_not_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = make()
+
+    def fail(model: NRKNet, *_: object, **__: object) -> None:
+        with torch.no_grad():
+            next(model.parameters()).fill_(math.nan)
+
+    monkeypatch.setattr(learner_module, "prefit_table", fail)
+    with pytest.raises(FloatingPointError, match="pre-fitting has led to weights that are not finite") as caught:
+        learner.prefit(None, 3)  # type: ignore[arg-type]
+    one_line(caught.value)
 
 
 def test_processes_that_end_with_different_weights_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

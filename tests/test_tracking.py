@@ -58,6 +58,38 @@ def test_after_an_interruption_curves_and_lines_go_on_from_the_checkpoint(tmp_pa
     assert [(e.step, e.value) for e in curves(tmp_path).Scalars("loss/total")] == expected
 
 
+@pytest.mark.parametrize("spoilt", [b'{"step": 1', b"\xff\0\0\0\n", b"7\n", b"{}\n"])
+def test_lines_that_are_cut_short_or_no_records_are_dropped(spoilt: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + spoilt)
+    Tracker(tmp_path, step=5).steps(6, 1.0, {})
+    assert [line["step"] for line in lines(tmp_path)] == [1, 6]
+
+
+def test_a_line_without_its_end_is_not_joined_with_the_next(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_bytes(b'{"step": 1}\n{"step": 2}')
+    Tracker(tmp_path, step=2).steps(3, 1.0, {})
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3]
+
+
+def test_a_validation_that_no_checkpoint_knows_of_is_dropped(tmp_path: Path) -> None:
+    first = Tracker(tmp_path, step=0)
+    for step in (1, 2):
+        first.steps(step, 1.0, {"loss": 1.0})
+        first.scores(step, 1.0, {"psnr": 20.0}, [])
+    first.close()
+    Tracker(tmp_path, step=2, validated=1)
+    assert [(line["step"], "validation" in line) for line in lines(tmp_path)] == [(1, False), (1, True), (2, False)]
+
+
+def test_a_step_that_is_left_out_is_a_line_and_a_point(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path, step=0)
+    tracker.skipped(3, 1.5, "the loss is nan")
+    tracker.close()
+    assert lines(tmp_path) == [{"step": 3, "seconds": 1.5, "skipped": "the loss is nan"}]
+    assert [e.step for e in curves(tmp_path).Scalars("train/skipped")] == [3]
+
+
 def test_nothing_is_written_before_there_is_something_to_record(tmp_path: Path) -> None:
     tracker = Tracker(tmp_path, step=0)
     tracker.close()

@@ -1,6 +1,7 @@
 """Training runs, resumes as if never interrupted, and refuses what it cannot do."""
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -21,9 +22,9 @@ from PIL import Image, ImageFilter
 from skimage import data
 from torch import Tensor
 
-from nrknet import cli, learner
-from nrknet import train as train_module
+from nrknet import cli, learner, trainer
 from nrknet.basis import coefficient_basis
+from nrknet.checkpoint import read_checkpoint
 from nrknet.config import PRESETS, VARIANTS, NRKNetConfig, vary
 from nrknet.data import RenderedCrops
 from nrknet.defocus import DefocusConfig
@@ -37,6 +38,7 @@ from nrknet.train import TrainingStopped, train
 from nrknet.weights import load_model
 
 STEPS = 6
+CHILD = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 TINY: dict[str, Any] = {"num_atoms": 3, "widths": (4, 8), "num_blocks": (1, 1)}
 TINY_RADIUS: dict[str, Any] = {
     "coefficients": "unit_sum",
@@ -194,7 +196,7 @@ def test_a_run_killed_in_its_last_validation_validates_and_exports(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(train_module, "validate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(trainer, "validate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run(photos, tmp_path)
     assert not (tmp_path / "model").exists()
@@ -294,32 +296,236 @@ def test_wrong_options_are_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("where", ["loss", "gradient"])
-def test_a_loss_or_gradient_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
-    sound, calls = learner.total_loss, []
+def spoil(monkeypatch: pytest.MonkeyPatch, calls: range) -> None:
+    """Give the training steps of these numbers, from 0, a loss of NaN."""
+    sound, made = learner.total_loss, itertools.count()
 
     def spoilt(*args: Any, **options: Any) -> tuple[Tensor, dict[str, Tensor]]:
         loss, terms = sound(*args, **options)
-        calls.append(1)
-        if len(calls) < 4:
-            return loss, terms
-        if where == "loss":
-            return loss * math.nan, terms
-        loss.register_hook(lambda gradient: gradient * math.inf)
-        return loss, terms
+        return (loss * math.nan if next(made) in calls else loss), terms
+
+    monkeypatch.setattr(learner, "total_loss", spoilt)
+
+
+def crops_of(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """What the steps from now on are trained on."""
+    seen: list[Tensor] = []
+    step = learner.Learner.train_step
+
+    def watched(self: Any, batch: Any, progress: float) -> dict[str, float]:
+        seen.append(batch.sharp.clone())
+        return step(self, batch, progress)
+
+    monkeypatch.setattr(learner.Learner, "train_step", watched)
+    return seen
+
+
+def test_a_step_that_is_not_finite_is_left_out_and_recorded_and_the_next_has_the_next_crops(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patched:
+        expected = crops_of(patched)
+        run(photos, tmp_path / "sound")
+    with monkeypatch.context() as patched, caplog.at_level("WARNING"):
+        seen, states = crops_of(patched), []
+        spoil(patched, range(2, 4))
+        run(photos, tmp_path / "run", on_step=lambda _: states.append(checkpoint_before(tmp_path / "run")))
+    assert len(seen) == STEPS and all(map(torch.equal, seen, expected))
+    left_out = [(line["step"], line["skipped"]) for line in log_lines(tmp_path / "run") if "skipped" in line]
+    assert left_out == [(3, "the loss is nan"), (4, "the loss is nan")]
+    assert caplog.messages == [f"step {step} is left out: the loss is nan" for step in (3, 4)]
+    assert_equal(states[3]["model"], states[4]["model"])
+    assert_equal(states[3]["optimiser"]["state"], states[4]["optimiser"]["state"])
+    end = checkpoint(tmp_path / "run")
+    assert end["progress"] == {"step": STEPS, "milestones": 0, "skipped": 2, "skipped_in_a_row": 0}
+    assert not torch.equal(end["model"]["unet.entries.0.weight"], states[4]["model"]["unet.entries.0.weight"])
+
+
+def checkpoint_before(out: Path) -> dict[str, Any]:
+    return checkpoint(out) if (out / "checkpoint.pt").exists() else {}
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_steps_in_a_row_that_are_not_finite_end_the_run_killed_meanwhile_or_not(
+    killed: bool, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "--data", photos, "--out", tmp_path, "--preset", "tiny", "--recipe", "smoke"]
+    with monkeypatch.context() as patched:
+        spoil(patched, range(3, 100))
+        if killed:  # while step 8 is saved, whose crops the next session has again
+            with pytest.raises(KeyboardInterrupt):
+                run(photos, tmp_path, steps=30, on_step=stop_at(8))
+            assert checkpoint(tmp_path)["progress"]["skipped_in_a_row"] == 4
+            spoil(patched, range(100))
+        assert cli.main([*map(str, arguments), "--device", "cpu", "--steps", "30"]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "nrknet: 10 steps in a row were left out, at step 13 because the loss is nan; the weights are" in error
+    assert "checkpoint is kept" in error
+    state = checkpoint(tmp_path)
+    assert state["progress"]["step"] == 12 and state["progress"]["skipped_in_a_row"] == 9
+    assert all(bool(v.isfinite().all()) for v in state["model"].values())
+    assert [line["step"] for line in log_lines(tmp_path) if "skipped" in line] == list(range(4, 14))
+
+
+# ---------------------------------------------------------------------------------------------------------- checkpoints
+
+
+def test_no_more_steps_than_told_lie_between_two_checkpoints(photos: Path, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(RECIPES["smoke"], save_every=math.inf)
+    RECIPES["patient"] = recipe
+    unsaved = []
+
+    def on_step(record: dict[str, float]) -> None:
+        done = checkpoint_before(tmp_path).get("progress", {"step": 0})["step"]
+        unsaved.append(record["step"] - done)
+
+    try:
+        run(photos, tmp_path, recipe="patient", steps=8, save_steps=3, on_step=on_step)
+        assert unsaved == [1, 2, 3, 1, 2, 3, 1, 2]
+        run(photos, tmp_path, recipe="patient", steps=13, save_steps=3, on_step=on_step)
+        assert unsaved[8:] == [1, 2, 3, 1, 2]
+    finally:
+        del RECIPES["patient"]
+
+
+def test_pre_fitting_is_done_once_although_the_first_step_is_killed(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(photos, tmp_path / "whole", preset="tiny radius")
+    with monkeypatch.context() as patched:
+        patched.setattr(learner.Learner, "train_step", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(photos, tmp_path / "parts", preset="tiny radius")
+    monkeypatch.setattr(learner, "prefit_table", lambda *_, **__: pytest.fail("it is done already"))
+    run(photos, tmp_path / "parts", preset="tiny radius")
+    assert_equal(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one_and_its_records_do_too(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(photos, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(photos, tmp_path / "parts", on_step=stop_at(5))
+    damage(tmp_path / "parts" / "checkpoint.pt")
+    steps: list[float] = []
+    run(photos, tmp_path / "parts", on_step=lambda record: steps.append(record["step"]))
+    assert steps == [4, 5, 6] and any("checkpoint.pt is damaged" in text for text in caplog.messages)
+    assert_equal(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
+    damage(tmp_path / "parts" / "checkpoint.pt")  # of the end, with a validation that is lost
+    run(photos, tmp_path / "parts")
+    assert_equal(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
+    places = [[(line["step"], *sorted(line)) for line in log_lines(tmp_path / name)] for name in ("whole", "parts")]
+    assert places[0] == places[1]
+
+
+def test_the_exported_network_is_the_one_that_was_best_when_the_checkpoint_was_written(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exported() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+
+    run(photos, tmp_path, steps=2)
+    before, sound, save, saved = exported(), trainer.validate, trainer.RunFolder.save, itertools.count()
+
+    def killed(self: Any, *arguments: Any) -> None:
+        if next(saved) == 1:  # 0: after step 3; 1: after its validation
+            raise KeyboardInterrupt
+        save(self, *arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(learner, "total_loss", spoilt)
-        with pytest.raises(FloatingPointError, match=f"the {where} is .* at step 3; the last checkpoint is kept"):
-            run(photos, tmp_path / "run")
-    state = checkpoint(tmp_path / "run")
-    assert state["progress"]["step"] == 3
-    assert all(bool(v.isfinite().all()) for v in state["model"].values())
-    run(photos, tmp_path / "whole")
-    run(photos, tmp_path / "run")
-    assert_equal(checkpoint(tmp_path / "run"), checkpoint(tmp_path / "whole"))
+        patched.setattr(trainer, "validate", lambda *given: {**sound(*given), "gain_db": 99.0})
+        patched.setattr(trainer.RunFolder, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(photos, tmp_path, steps=3)
+    assert exported() != before and checkpoint(tmp_path)["progress"]["step"] == 3
+    seen: list[dict[str, bytes]] = []
+    run(photos, tmp_path, steps=4, on_step=lambda _: seen.append(exported()))
+    assert seen == [before]
+    kept = json.loads((tmp_path / "model" / "training.json").read_text())["validation"]["gain_db"]
+    assert kept == checkpoint(tmp_path)["run"]["best"] < 99
+
+
+def test_a_checkpoint_of_the_version_before_goes_on_to_the_same_end(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "whole", preset="tiny radius")
+    with pytest.raises(KeyboardInterrupt):
+        run(photos, tmp_path / "parts", preset="tiny radius", on_step=stop_at(4))
+    state = checkpoint(tmp_path / "parts")
+    del state["exported"]
+    state["progress"] = {name: state["progress"][name] for name in ("step", "milestones")}
+    (tmp_path / "parts" / "checkpoint-previous.pt").unlink()
+    torch.save(state, tmp_path / "parts" / "checkpoint.pt")
+    run(photos, tmp_path / "parts", preset="tiny radius")
+    assert_equal(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
+
+
+def test_the_best_network_of_the_version_before_stays_the_best(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path, steps=2)
+    state = checkpoint(tmp_path)
+    del state["exported"]
+    state["run"]["best"] = 99.0
+    torch.save(state, tmp_path / "checkpoint.pt")
+    kept = (tmp_path / "model" / "model.safetensors").read_bytes()
+    run(photos, tmp_path, steps=3)
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == kept
+
+
+# ------------------------------------------------------------------------------------------------------------ full disk
+
+
+LIMITED = """
+import resource, sys
+limit, place = int(sys.argv[1]), sys.argv[2]
+from nrknet import checkpoint, folder, replacement, tracking
+import nrknet.cli as cli
+
+def limited(before):
+    def write(*arguments, **options):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        return before(*arguments, **options)
+    return write
+
+if place == "checkpoint":
+    checkpoint.replace_file = limited(checkpoint.replace_file)
+elif place == "model":
+    folder.replace_file = limited(folder.replace_file)
+else:
+    tracking.Tracker.steps = limited(tracking.Tracker.steps)
+"""
+
+
+@pytest.mark.parametrize(("place", "limit"), [("checkpoint", 20_000), ("model", 5_000), ("log", 100), ("log", 300)])
+def test_a_disk_that_takes_no_more_ends_the_run_in_one_sentence_and_the_same_command_goes_on(
+    place: str, limit: int, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(photos, out, preset="tiny radius", on_step=stop_at(3))
+    arguments = ["train", "--data", photos, "--out", out, "--preset", "tiny radius", "--recipe", "smoke"]
+    command = child(*arguments, "--device", "cpu", "--steps", str(STEPS))
+    code = LIMITED.replace("sys.argv[1]", repr(str(limit))).replace("sys.argv[2]", repr(place))
+    command[2] = command[2].replace("import nrknet.cli as cli; ", f"exec({code!r}); ")
+    done = subprocess.run(command, env=CHILD, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 1, done.stderr
+    said = [line for line in done.stderr.splitlines() if "cannot be written" in line]
+    assert len(said) == 1 and said[0] == done.stderr.splitlines()[-1]
+    assert said[0].startswith(f"nrknet: {out}") and "Traceback" not in done.stderr
+    step = read_checkpoint(out)["progress"]["step"]  # type: ignore[index]
+    advice = "file too large; training has stopped, and once that is mended the same command goes on from the "
+    assert said[0].endswith(f"{advice}checkpoint of step {step}")
+    assert not list(out.rglob("*.part"))
+    for name in ("run", "whole"):
+        run(photos, tmp_path / name, preset="tiny radius")
+    assert_equal(checkpoint(tmp_path / "whole"), checkpoint(out))
+    assert (out / "model/model.safetensors").read_bytes() == (tmp_path / "whole/model/model.safetensors").read_bytes()
+    recorded = [[(line["step"], sorted(line)) for line in log_lines(tmp_path / name)] for name in ("run", "whole")]
+    assert recorded[0] == recorded[1]
 
 
 # -------------------------------------------------------------------------------------------------------------- signals
@@ -339,9 +545,8 @@ def child(*arguments: str | Path) -> list[str]:
 
 def start(photos: Path, out: Path, steps: int) -> "subprocess.Popen[str]":
     arguments = ["train", "--data", photos, "--out", out, "--preset", "tiny radius", "--recipe", "smoke"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        child(*arguments, "--device", "cpu", "--steps", str(steps)), env=environment, stdout=subprocess.PIPE,
+        child(*arguments, "--device", "cpu", "--steps", str(steps)), env=CHILD, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -361,7 +566,7 @@ def test_a_killed_process_leaves_a_checkpoint_from_which_the_run_ends_as_if_noth
         process.kill()
         process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
-    assert 0 < checkpoint(tmp_path / "parts")["progress"]["step"] < steps
+    assert checkpoint(tmp_path / "parts")["progress"]["step"] < steps  # 0 when pre-fitting was just done
     for name in ("parts", "whole"):
         run(photos, tmp_path / name, preset="tiny radius", steps=steps)
     assert_equal(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
@@ -403,7 +608,7 @@ def test_a_run_that_is_stopped_closes_its_records_whose_last_lines_may_be_in_mem
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed = []
-    monkeypatch.setattr("nrknet.train.Tracker.close", lambda tracker: closed.append(tracker))
+    monkeypatch.setattr("nrknet.run_folder.Tracker.close", lambda tracker: closed.append(tracker))
 
     def interrupt(record: dict[str, float]) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -450,12 +655,12 @@ def test_windows_grow_on_the_way_and_validation_stays_at_full_size(
     recipe = dataclasses.replace(RECIPES["smoke"], patches=((0.0, 32), (0.5, 64)))
     monkeypatch.setitem(RECIPES, "growing", recipe)
     sides, validated = [], []
-    step, score = learner.Learner.train_step, train_module.validate
+    step, score = learner.Learner.train_step, trainer.validate
     monkeypatch.setattr(
         learner.Learner, "train_step", lambda *args: sides.append(args[1].sharp.shape[-1]) or step(*args)
     )
     monkeypatch.setattr(
-        train_module, "validate", lambda *args: validated.append(args[1].sharp.shape[-1]) or score(*args)
+        trainer, "validate", lambda *args: validated.append(args[1].sharp.shape[-1]) or score(*args)
     )
     run(photos, tmp_path / "whole", recipe="growing")
     assert sides == [32, 32, 32, 64, 64, 64] and validated == [64]

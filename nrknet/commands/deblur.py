@@ -31,7 +31,7 @@ EXAMPLES = """\
 examples:
   nrknet deblur portrait.jpg -o restored             one photo: writes restored/portrait.jpg
   nrknet deblur holiday -o restored                  every photo in a folder and its sub-folders
-  nrknet deblur holiday -o restored --skip-existing  go on where an earlier run stopped
+  nrknet deblur holiday -o restored --skip-existing  go on where an earlier run stopped, or was killed
   nrknet deblur portrait.jpg -o restored --strength 0.7
                                                      not quite as sharp
   nrknet deblur -o restored -- -odd-name.jpg         a name that begins with a dash
@@ -39,7 +39,9 @@ examples:
                                                      a collection, on all cores or a cluster; goes on after a kill
 
 Photos that would get the same name in the output folder all get longer ones: a.bmp and a.gif become a_bmp.png and
-a_gif.png; jan/a.jpg and feb/a.jpg, given by themselves, become jan_a.jpg and feb_a.jpg.
+a_gif.png; jan/a.jpg and feb/a.jpg, given by themselves, become jan_a.jpg and feb_a.jpg. Names over 255 bytes are cut.
+
+A result is there whole or not at all, whatever happens meanwhile. When the disk is full the command ends.
 
 With --engine ray a collection may be larger than this machine: OUT/manifest.parquet says of every photo what became of
 it, and the same command goes on where a killed one stopped. Without -o, the last PATH is the output folder there.
@@ -78,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _deblur_here(args: argparse.Namespace, paths: "Sequence[Path]", out: Path) -> int:
     from nrknet.batch import find_photos, plan, sort_out
+    from nrknet.replacement import remove_leftovers
 
     photos, problems = find_photos(paths, out)
     for problem in problems:
@@ -90,21 +93,56 @@ def _deblur_here(args: argparse.Namespace, paths: "Sequence[Path]", out: Path) -
     for job, why in batch.refused:
         complain(f"{job.source}: {why}")
     failed = len(problems) + len(batch.refused)
+    done = failures = 0
     if batch.todo:
         check_folder(out)
-        how = {"strength": args.strength, "terms": args.terms}
-        failures = _deblur_each(batch.todo, load_deblurrer(args, tile=args.tile), **how)
+        for folder in sorted({job.target.parent for job in (*batch.todo, *batch.existing)}):
+            remove_leftovers(folder)
+        failures = _refuse_first(batch.todo)
+        if jobs := batch.todo[failures:]:
+            how = {"strength": args.strength, "terms": args.terms}
+            done, more = _deblur_each(jobs, load_deblurrer(args, tile=args.tile), **how)
+            failures += more
         failed += failures
-    num_deblurred = len(batch.todo) - (failures if batch.todo else 0)
-    print(f"{num_deblurred} deblurred, {len(batch.existing)} skipped, {failed} failed")
+    left = len(batch.todo) - done - failures
+    counts = f"{done} deblurred, {len(batch.existing)} skipped, {failed} failed"
+    print(f"{counts}, {left} left" if left else counts)
     return FAILED if failed else OK
 
 
-def _deblur_each(jobs: "Sequence[Job]", deblurrer: "Deblurrer", *, strength: float, terms: int | None) -> int:
-    """Restore photo after photo; one that fails is named and left out. Returns how many failed."""
+def _refuse_first(jobs: "Sequence[Job]") -> int:
+    """Refuse photos up to the first that can be restored, which a network is worth loading for. Returns how many."""
+    from nrknet.imageio import read_photo
+    from nrknet.photo import check_sides
+
+    for number, job in enumerate(jobs):
+        try:
+            height, width = read_photo(job.source).pixels.shape[:2]
+            check_sides(width, height)
+        except ValueError as error:
+            _refuse(job, error)
+        else:
+            return number  # it is read again: next to restoring it, that takes no time
+    return len(jobs)
+
+
+def _refuse(job: "Job", error: Exception) -> None:
+    why = reason(error)
+    complain(why if str(job.source) in why else f"{job.source}: {why}")
+
+
+def _deblur_each(
+    jobs: "Sequence[Job]", deblurrer: "Deblurrer", *, strength: float, terms: int | None
+) -> tuple[int, int]:
+    """Restore photo after photo; one that fails is named and left out, and a full disk ends it.
+
+    Returns:
+        How many were restored, and how many failed.
+    """
     from tqdm import tqdm
 
     from nrknet.inference import restore_file
+    from nrknet.replacement import is_full
 
     failed = 0
     watched = sys.stderr.isatty()
@@ -122,11 +160,13 @@ def _deblur_each(jobs: "Sequence[Job]", deblurrer: "Deblurrer", *, strength: flo
                 restore_file(deblurrer, job.source, job.target, advance, strength=strength, terms=terms)
             except Exception as error:
                 failed += 1
-                why = reason(error)
                 with tqdm.external_write_mode(file=sys.stderr):
-                    complain(why if str(job.source) in why else f"{job.source}: {why}")
+                    _refuse(job, error)
+                if is_full(error):
+                    complain("the disk is full; once there is room, the same command with --skip-existing goes on")
+                    return num_done + 1 - failed, failed
             else:
                 if not watched:
                     print(f"{job.source} -> {job.target}", file=sys.stderr)
             advance(1)
-    return failed
+    return len(jobs) - failed, failed

@@ -13,6 +13,7 @@ from nrknet.commands.several import join_checked, told_once
 from nrknet.config import PRESETS, VARIANTS
 from nrknet.datasets import PAIRED
 from nrknet.launch import announced_index
+from nrknet.stopping import SAVE_STEPS
 
 if TYPE_CHECKING:
     from nrknet.processes import Processes
@@ -26,7 +27,8 @@ Sharp photos are put out of focus on the fly. Pairs of defocused and sharp photo
 target/, or DPDD, LFDOF, RealDOF or RTF as their authors lay them out.
 
 The output folder gets checkpoints, from which the same command goes on after an interruption (Ctrl-C saves one), and
-at the end a network that --model takes.
+at the end a network that --model takes. A kill or a power cut takes back the steps since the last checkpoint, at most
+those of --save-steps; on a CPU, a run of so many --steps then ends with the very weights that it would have had.
 """
 EXAMPLES = """\
 examples:
@@ -42,8 +44,13 @@ What is written to the output folder:
   run.json          every choice: network, recipe, data, seed, device, versions
   log.jsonl         loss, gain in dB, learning rate and speed; scores of validations
   tensorboard/      the same as curves, and pictures of validation crops, where TensorBoard is installed
-  checkpoint.pt     what the same command goes on from
+  checkpoint.pt     what the same command goes on from, with a checksum
+  checkpoint-previous.pt
+                    the one before, which is taken where that is damaged
   model/            the best network so far
+
+Steps whose loss or gradient is not finite are left out, each with a warning and a line in log.jsonl; ten in a row end
+the run. So does a full disk: what was saved before stays whole, and once there is room the same command goes on.
 
 The exit status is 0 when the budget is spent, 130 when training was stopped (a checkpoint is saved), 1 when it or the
 upload failed, 2 when it could not start.
@@ -87,6 +94,11 @@ def add(commands: Any) -> None:
     length.add_argument(
         "--minutes", type=minutes_of_training, metavar="M",
         help=f"stop after M minutes, earlier runs included (default: {MINUTES}, unless --steps is given)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--save-steps", type=whole_number, default=SAVE_STEPS, metavar="N",
+        help="save a checkpoint every N steps at the latest; a kill takes back no more than these (default: "
+        "%(default)s, or the steps of two minutes, where these are fewer)",
     )  # fmt: skip
     add_device_option(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all randomness (default: %(default)s)")
@@ -153,5 +165,6 @@ def _train_shown(args: argparse.Namespace, processes: "Processes | None") -> Pat
         return train(
             args.data, args.out, dataset=args.dataset, preset=args.preset, recipe=args.recipe, variant=args.variant,
             init=args.init, curator=args.curator, batch=args.batch, steps=args.steps, minutes=minutes,
-            device=args.device, seed=args.seed, on_step=show if is_main else None, processes=processes,
+            device=args.device, seed=args.seed, save_steps=args.save_steps, on_step=show if is_main else None,
+            processes=processes,
         )  # fmt: skip
