@@ -99,7 +99,8 @@ def build(examples: dict[str, Any]) -> gr.Blocks:
     """
     with gr.Blocks(title="NRKNet: deblur a photo") as page:
         gr.Markdown(INTRODUCTION)
-        is_done = gr.State(False)
+        # kept by the page; the server would forget a gr.State, as it remembers only some visits
+        is_done = gr.Checkbox(False, visible="hidden")
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 with gr.Tabs():
@@ -264,7 +265,7 @@ def at_a_pixel(photo: gr.File, controls: Controls, result: Result) -> None:
     let_stop(stop, button, run)
 
 
-def connect(single: Single, controls: Controls, result: Result, is_done: gr.State) -> None:
+def connect(single: Single, controls: Controls, result: Result, is_done: gr.Checkbox) -> None:
     """From the photo to its result, and again when a setting is changed."""
     photo, shown = single.photo, [result.viewer, result.defocus_map, result.download]
     photo.change(

@@ -6,8 +6,6 @@ from typing import Any
 
 import gradio as gr
 
-LARGEST_FILE = "100mb"
-
 CSS = """
 .gradio-container > main { max-width: 1180px !important; margin: 0 auto; }
 .note p { font-size: var(--text-sm); color: var(--neutral-600); }
@@ -41,7 +39,6 @@ LOOK: dict[str, Any] = {
     "css": CSS,
     "footer_links": ["api", "settings"],
     "run_history": False,
-    "max_file_size": LARGEST_FILE,
     "ssr_mode": False,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,21 +70,23 @@ def errors_on_the_page() -> Iterator[None]:
     """Show what was wrong with a visitor's photo as one sentence, and what was wrong here as another."""
     try:
         yield
-    except Abandoned:
-        raise
-    except (ValueError, MemoryError, torch.OutOfMemoryError) as error:  # ImageError is a ValueError
-        said = as_sentence(error)
-    except OSError as error:
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        said = "The server's disk is full; try again later." if is_full else BROKEN
-        _log.error("%s", error, exc_info=not is_full)
-    except Exception:
-        said = BROKEN
-        _log.exception("an endpoint failed")
-    else:
-        return
-    # Outside of the clauses, so that the error does not hold the frames of what failed, with all their pixels.
-    raise gr.Error(as_text(said), print_exception=False)
+    except Exception as error:
+        said = _explain(error)
+        # Gradio keeps the error for a while, which would keep these frames, with all their pixels.
+        traceback.clear_frames(error.__traceback__)
+        raise gr.Error(as_text(said), print_exception=False) from None
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, (ValueError, MemoryError, torch.OutOfMemoryError)):  # ImageError is a ValueError
+        return as_sentence(error)
+    if isinstance(error, Abandoned):
+        return error.message
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        _log.error("%s", error)
+        return "The server's disk is full; try again later."
+    _log.error("an endpoint failed", exc_info=error)
+    return BROKEN
 
 
 def said_by(progress: gr.Progress) -> Progress:

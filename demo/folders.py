@@ -84,7 +84,7 @@ class OwnFolder:
         now = time.time() if now is None else now
         spared = {os.path.realpath(file) for file in kept}
         # Of its two times a file's ctime is the one that a copy does not take over.
-        files = sorted((os.lstat(path).st_ctime, path) for path in _files(self.served) if str(path) not in spared)
+        files = sorted((_changed_at(path), path) for path in _files(self.served) if str(path) not in spared)
         total, deleted = sum(_bytes(path) for _, path in files), 0
         for at, path in files:
             if now - at <= KEEP_FOR and total <= SERVED_BYTES:
@@ -93,7 +93,7 @@ class OwnFolder:
             path.unlink(missing_ok=True)
             deleted += 1
         for folder in (path for path in self.served.glob("*") if path.is_dir()):
-            with suppress(OSError):  # there is something in it
+            with suppress(OSError):  # there is something in it, or Gradio has just removed it
                 if now - folder.stat().st_mtime > EMPTY_FOR:
                     folder.rmdir()
         return deleted
@@ -130,6 +130,12 @@ def _try_to_lock(file: IO[str]) -> bool:
 
 def _files(folder: Path) -> list[Path]:
     return [Path(at, name) for at, _, names in os.walk(folder) for name in names]
+
+
+def _changed_at(file: Path) -> float:
+    with suppress(OSError):  # an upload that was refused meanwhile
+        return file.lstat().st_ctime
+    return time.time()
 
 
 def _bytes(file: Path) -> int:

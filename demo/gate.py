@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 
 Message = MutableMapping[str, Any]
@@ -27,10 +28,6 @@ MOST_SENT = 1 << 20
 MISUNDERSTOOD = "This request cannot be understood; the page lists what there is under Use via API."
 FULL_DISK = "The server's disk is full; try again later."
 _log = logging.getLogger(__name__)
-
-
-class TooLarge(Exception):
-    """A request has more than MOST_SENT bytes."""
 
 
 class Gate:
@@ -57,8 +54,6 @@ class Gate:
             return
         try:
             await self._app(scope, bounded(scope, receive), answer.send)
-        except TooLarge:
-            await answer.refuse(413, _too_large(MOST_SENT))
         except Exception as error:  # what a route of Gradio's does not expect, such as a name that it does not know
             _log.warning("%s %s failed: %.300r", scope["method"], scope["path"], error)
             await answer.refuse(400, MISUNDERSTOOD)
@@ -123,7 +118,7 @@ def bounded(scope: Message, receive: Receive) -> Receive:
         if is_upload and message["type"] == "http.disconnect":
             raise MultiPartException("The upload was broken off.")
         if not is_upload and total > MOST_SENT:
-            raise TooLarge
+            raise HTTPException(413, _too_large(MOST_SENT))  # which FastAPI answers with, whatever it was reading
         return message
 
     return receive_bounded

@@ -29,7 +29,7 @@ def explain_wrong_inputs(page: gr.Blocks) -> None:
     async def preprocess_data(block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> list[Any]:
         if len(inputs) != len(block_fn.inputs):
             said = f"This endpoint takes {len(block_fn.inputs)} values, got {len(inputs)}."
-        elif names_an_address(inputs):
+        elif any(is_http_url_like(path) for path in files_in(inputs)):
             said = ADDRESS
         else:
             try:
@@ -46,15 +46,14 @@ def explain_wrong_inputs(page: gr.Blocks) -> None:
     vars(page)["preprocess_data"] = preprocess_data
 
 
-def names_an_address(value: Any) -> bool:
-    """Whether the server would have to fetch a file from somewhere, without a limit on size or time."""
-    waiting = [value]
-    while waiting:
+def files_in(value: Any) -> list[str]:
+    """Paths of all files that a program named, or addresses, which the server would fetch without any limit."""
+    found, waiting = [], [value]
+    while waiting:  # no recursion: there is no saying how deep they are nested
         value = waiting.pop()
         if isinstance(value, dict):
-            if is_http_url_like(str(value.get("path", ""))):
-                return True
+            found += [value["path"]] if isinstance(value.get("path"), str) else []
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
-    return False
+    return found

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from demo import gpu
 from demo.folders import KEEP_FOR, OWN
+from demo.limits import LARGEST_PHOTO
 from demo.pictures import draw_defocus_map, draw_kernel, save_screen_picture
 from demo.settings import ALL_TERMS, Settings
 from demo.turns import Check, in_turn
@@ -27,7 +28,6 @@ from nrknet.imageio import ImageError, Photo, output_suffix, read_photo, write_p
 from nrknet.refocus import refocus
 from nrknet.strength import blend
 
-LARGEST_PHOTO = 50_000_000
 KEPT_BYTES = 2 << 30
 """Of restored photos, so that another strength or another plane in focus needs no network."""
 

@@ -15,12 +15,13 @@ from demo.folders import OWN
 from demo.gate import Gate
 from demo.housekeeping import housekeeping
 from demo.inputs import explain_wrong_inputs
+from demo.limits import LARGEST_FILE
 from demo.restorer import Restorer
 
 MOST_WAITING = int(os.environ.get("NRKNET_QUEUE", 64))
 """Requests that may wait; more are refused, so that nobody waits for nothing."""
-MOST_VISITS = 500
-"""Of which the state is remembered: a copy of the page's settings, some hundred kilobytes each."""
+MOST_VISITS = 100
+"""Of which Gradio remembers the state: a hundred kilobytes each, which this page has no need of."""
 
 
 def serve(page: gr.Blocks, restorer: Restorer) -> dict[str, Any]:
@@ -38,6 +39,7 @@ def serve(page: gr.Blocks, restorer: Restorer) -> dict[str, Any]:
     gate = Middleware(Gate, has_room=OWN.has_room, is_full=lambda: len(page._queue) >= MOST_WAITING)
     return {
         "app_kwargs": {"middleware": [gate], "lifespan": housekeeping(page, restorer), "openapi_url": None},
+        "max_file_size": LARGEST_FILE,
         "state_session_capacity": MOST_VISITS,
         "enable_monitoring": False,
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ OFFERED = [name.strip() for name in os.environ.get("NRKNET_MODELS", "").split(",
 """Networks that whoever runs the page offers beside the bundled ones: folders, or owner/name on the Hub."""
 MODELS = ["default", *bundled_models()[1:], *OFFERED]  # "default" stands for the first bundled one, the best
 PRECISIONS = ("auto", "exact")
+LARGEST = 10**9
 ALL_TERMS = 3
 """Terms of the Neumann series of all presets."""
 
@@ -53,9 +53,10 @@ def finite(name: str, value: Any) -> float:
     """A number that a visitor gave.
 
     Raises:
-        ValueError: it is none, or infinite.
+        ValueError: it is none, or beyond all that is ever meant.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not abs(value) <= LARGEST:  # nor is a NaN
         raise ValueError(f"{name} must be a number, got {shortened(value)}")
     return value
 

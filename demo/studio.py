@@ -13,6 +13,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from demo.examples import make_examples
+from demo.limits import LARGEST_FILE, LARGEST_PHOTO
 from demo.shrink import fit_pixels
 from nrknet import Analysis, Deblurrer
 from nrknet.config import NRKNetConfig
@@ -22,7 +23,6 @@ from nrknet.model import MIN_SIZE
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
-LARGEST_PHOTO = 50_000_000
 KEEP_NETWORKS = 4
 KEEP_ANALYSES = 3
 """Each takes up to 200 bytes a pixel: 0.8 GB for a photo of 4 megapixels."""
@@ -102,6 +102,8 @@ def read_upload(name: str, content: bytes) -> Photo:
     Raises:
         ImageError: it cannot be read, or is too small or too large; one sentence that names the file.
     """
+    if len(content) > LARGEST_FILE:
+        raise ImageError(f"{name} has {len(content) >> 20} MB; at most {LARGEST_FILE >> 20} MB can be read.")
     with tempfile.TemporaryDirectory(prefix="nrknet-upload-") as folder:
         path = Path(folder) / "photo"
         path.write_bytes(content)
