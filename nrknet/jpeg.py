@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import IO
@@ -9,7 +10,7 @@ from typing import IO
 from nrknet import exif
 from nrknet.photo import Refusal, damaged
 
-MOST_SCANS = 100
+_MOST_SCANS = 100
 """Cameras and programs write up to 18; a decoder goes over the whole photo for each, however few bytes it has."""
 _MOST_SEGMENTS = 5000
 _MOST_JUNK = 1 << 16
@@ -27,8 +28,8 @@ def prepare(data: bytes) -> bytes:
         num_scans += marker == _SCAN
         if marker == _END and num_scans:
             break
-        if num_scans > MOST_SCANS:
-            raise Refusal(f"it has more than {MOST_SCANS} scans, as no camera writes it")
+        if num_scans > _MOST_SCANS:
+            raise _too_many_scans()
         if marker == _APP1 and data[start : start + 6] == exif.PREFIX:
             blocks.append((start - 4, end))
     else:
@@ -71,9 +72,19 @@ def _size(data: bytes) -> tuple[int, int, int] | None:
     return None
 
 
-def count_scans(data: bytes) -> int:
-    """Return how many scans a JPEG has, be it one of its own or a piece of another file."""
-    return sum(marker == _SCAN for marker, _, _ in _segments(data))
+def check_piece(data: bytes, most_pixels: int) -> None:
+    """Refuse a JPEG inside of another file that is larger than its place in it, or keeps a decoder busy."""
+    num_scans = 0
+    for marker, start, _ in _segments(data):
+        num_scans += marker == _SCAN
+        if num_scans > _MOST_SCANS:
+            raise _too_many_scans()
+        if marker in _FRAMES and math.prod(_width_and_height(data, start)) > most_pixels:
+            raise damaged()
+
+
+def _too_many_scans() -> Refusal:
+    return Refusal(f"it has more than {_MOST_SCANS} scans, as no camera writes it")
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

@@ -21,6 +21,8 @@ _JPEG = (6, 7)
 _COMPRESSIONS = (1, 2, 3, 4, 5, *_JPEG, 8, 32773, 32946, 34925, 50000)
 """None, fax, LZW, JPEG, deflate, PackBits, LZMA, Zstandard. Others hold images in images, of whatever size those say."""
 _MOST_PIECES = 50_000
+_LARGE_TILE = 1 << 24
+"""Pixels; larger ones than these must be no larger than the photo."""
 RAW_HELP = "it is a camera raw file; develop it to TIFF, PNG or JPEG first"
 
 
@@ -54,7 +56,7 @@ def size(file: IO[bytes]) -> tuple[int, int, int]:
     _check_directory(file)
     with tifffile.TiffFile(file) as tiff:
         page = tiff.pages.first
-        if not page.imagewidth or not page.imagelength:
+        if not all(isinstance(side, int) and side > 0 for side in (page.imagewidth, page.imagelength)):
             raise damaged()
         orientation = page.tags[274].value if 274 in page.tags else 1
         return page.imagewidth, page.imagelength, orientation if orientation in range(1, 9) else 1
@@ -95,11 +97,12 @@ def _check_pieces(tiff: tifffile.TiffFile, page: Any) -> None:
     num_pieces, num_pixels = len(page.databytecounts), page.imagewidth * page.imagelength
     if num_pieces > _MOST_PIECES and num_pixels < 256 * num_pieces:
         raise Refusal(f"it is in {num_pieces} strips or tiles, too many for its size")
+    if page.is_tiled and page.tilewidth * page.tilelength * page.tiledepth > max(_LARGE_TILE, 2 * num_pixels):
+        raise damaged()
     if page.compression in _JPEG:
         for offset, num_bytes in zip(page.dataoffsets, page.databytecounts, strict=True):
             tiff.filehandle.seek(offset)
-            if jpeg.count_scans(tiff.filehandle.read(num_bytes)) > jpeg.MOST_SCANS:
-                raise Refusal(f"it has more than {jpeg.MOST_SCANS} scans, as no camera writes it")
+            jpeg.check_piece(tiff.filehandle.read(num_bytes), max(_LARGE_TILE, 2 * num_pixels))
 
 
 def _colors(page: Any, samples: Array, profile: bytes | None) -> tuple[Array, bytes | None]:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
-from nrknet import imageio
+from nrknet import imageio, pillow
 from nrknet.imageio import ImageError, Photo, is_probably_image, output_suffix, photo_size, read_photo, write_photo
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -464,7 +464,7 @@ def test_running_out_of_memory_is_an_image_error(store: Any, monkeypatch: pytest
     def fail(*_arguments: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(imageio, "_to_array", fail)
+    monkeypatch.setattr(pillow, "_to_array", fail)
     assert "not enough memory" in reason(store(encode(Image.new("RGB", (8, 8)), "JPEG")))
 
 

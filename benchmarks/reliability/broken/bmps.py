@@ -103,8 +103,8 @@ def lying() -> Iterator[BrokenPhoto]:
     absurd = bmp(*SIZE, _rows(*SIZE, 8), bits=8, colors=256)
     absurd = absurd[:46] + struct.pack("<I", 0xFFFFFFFF) + absurd[50:]
     yield BrokenPhoto("bmp-four-billion-colours.bmp", "lying", "either", absurd)
-    pixels_first = bmp(*SIZE, rows)
-    yield BrokenPhoto("bmp-pixels-in-the-header.bmp", "lying", "either", pixels_first[:10] + bytes(4) + pixels_first[14:])
+    overlapping = bmp(*SIZE, rows)[:10] + bytes(4) + bmp(*SIZE, rows)[14:]
+    yield BrokenPhoto("bmp-pixels-in-the-header.bmp", "lying", "either", overlapping)
 
 
 def bombs() -> Iterator[BrokenPhoto]:

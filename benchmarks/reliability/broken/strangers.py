@@ -69,7 +69,7 @@ def _array() -> bytes:
 def _archive() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("photo.jpg", encode(picture(), "JPEG"))
+        archive.writestr(zipfile.ZipInfo("photo.jpg"), encode(picture(), "JPEG"))
     return buffer.getvalue()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
+from PIL import Image
 
 from benchmarks.reliability.broken.jpegs import many_scans
 from benchmarks.reliability.broken.sample import (
@@ -133,7 +134,7 @@ def _other_samples() -> Iterator[BrokenPhoto]:
         "signed": written(deep().astype(np.int16)),
         "32-bit": written(deep().astype(np.uint32)),
         "complex": written(np.zeros((43, 61), np.complex64), photometric="minisblack"),
-        "lab": encode(picture("LAB"), "TIFF"),
+        "lab": encode(Image.frombytes("LAB", SIZE, picture().tobytes()), "TIFF"),
         "volume": written(np.zeros((16, 32, 32), np.uint8), photometric="minisblack", volumetric=True, tile=(16, 16, 16)),
     }
     for name, content in contents.items():
