@@ -250,6 +250,7 @@ def at_a_pixel(photo: gr.File, controls: Controls, result: Result) -> None:
     ]
     for event in shown:
         event.success(lambda: gr.update(visible=True), None, picture, **AT_ONCE)
+    offer_stop(stop, button)
     run = button.click(
         endpoints.refocus,
         [photo, row, column, aperture, *controls],
@@ -262,7 +263,7 @@ def at_a_pixel(photo: gr.File, controls: Controls, result: Result) -> None:
     photo.change(lambda: [gr.update(value=None, visible=False), "", gr.update(visible=False)], None,
                  [picture, said, download], **AT_ONCE)  # fmt: skip
     photo.change(fn=None, cancels=[run])
-    let_stop(stop, button, run)
+    let_stop(stop, run)
 
 
 def connect(single: Single, controls: Controls, result: Result, is_done: gr.Checkbox) -> None:
@@ -272,6 +273,7 @@ def connect(single: Single, controls: Controls, result: Result, is_done: gr.Chec
         endpoints.show_photo, photo, [single.preview, single.about, result.viewer, result.panel, is_done],
         concurrency_limit=2, **PRIVATE,
     )  # fmt: skip
+    offer_stop(single.stop, single.button)
     run = single.button.click(
         endpoints.deblur,
         [photo, *controls],
@@ -292,15 +294,21 @@ def connect(single: Single, controls: Controls, result: Result, is_done: gr.Chec
         **ONE_PHOTO,
     )
     photo.change(fn=None, cancels=[run, again])  # their results would appear beside the next photo
-    let_stop(single.stop, single.button, run)
+    let_stop(single.stop, run)
 
 
-def let_stop(stop: gr.Button, button: gr.Button, run: Any) -> None:
-    """Show a button that stops what another one started, for as long as it runs."""
-    shown: dict[str, Any] = {"show_progress": "hidden", **AT_ONCE}
-    button.click(lambda: gr.update(visible=True), None, stop, **shown)
+SHOWN: dict[str, Any] = {"show_progress": "hidden", **AT_ONCE}
+
+
+def offer_stop(stop: gr.Button, button: gr.Button) -> None:
+    """Show a button when another one is pressed; called before that is told to start a run."""
+    button.click(lambda: gr.update(visible=True), None, stop, **SHOWN)
+
+
+def let_stop(stop: gr.Button, run: Any) -> None:
+    """Let a button stop a run, and hide it when that is done."""
     for done in (run.then, stop.click):
-        done(lambda: gr.update(visible=False), None, stop, **shown)
+        done(lambda: gr.update(visible=False), None, stop, **SHOWN)
     stop.click(fn=None, cancels=[run])
 
 
@@ -311,6 +319,7 @@ def deblur_several(
     """From several photos to their zip."""
     shown, hidden = gr.update(visible=True), gr.update(visible=False)
     photos.change(lambda: (hidden, hidden), None, [archive, table], **AT_ONCE)
+    offer_stop(stop, button)
     run = button.click(
         endpoints.deblur_many,
         [photos, *controls],
@@ -320,7 +329,7 @@ def deblur_several(
         **SEVERAL_PHOTOS,
     )
     run.success(lambda file: (shown if file else hidden, shown), archive, [archive, table], **AT_ONCE)
-    let_stop(stop, button, run)
+    let_stop(stop, run)
 
 
 def from_a_program(page: gr.Blocks) -> None:

@@ -66,7 +66,7 @@ class Gate:
         if scope["method"] != "POST":
             return None
         length = _content_length(scope)
-        if route.startswith("/upload"):
+        if _is_upload(scope):
             if length > MOST_UPLOADED:
                 return 413, _too_large(MOST_UPLOADED)
             return None if self._has_room(length) else (507, FULL_DISK)
@@ -106,8 +106,7 @@ class Answer:
 
 def bounded(scope: Message, receive: Receive) -> Receive:
     """A request's body as far as its size is allowed; what is too long, or broken off, leaves no file behind."""
-    is_upload = _route(scope).startswith("/upload")
-    total = 0
+    is_upload, total = _is_upload(scope), 0
 
     async def receive_bounded() -> Message:
         nonlocal total
@@ -128,6 +127,10 @@ def _route(scope: Message) -> str:
     """The part of the path behind the API's prefix, wherever the app is mounted; empty elsewhere."""
     _, found, route = scope["path"].partition(API)
     return route if found else ""
+
+
+def _is_upload(scope: Message) -> bool:
+    return scope["method"] == "POST" and _route(scope).rstrip("/") == "/upload"
 
 
 def _content_length(scope: Message) -> int:

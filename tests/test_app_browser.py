@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,53 @@ def test_progress_is_shown_and_the_next_photo_keeps_the_result_away(
     deblurrer.released.set()
     visit.page.wait_for_timeout(3 * SECONDS)
     assert not visit.download.is_visible()
+
+
+class EndlessDeblurrer:
+    """Works until its progress stops it."""
+
+    def analyze(
+        self, image: np.ndarray, *, details: bool, terms: int | None, progress: Callable[[float], None]
+    ) -> Analysis:
+        while True:
+            time.sleep(0.05)
+            progress(0.5)
+
+
+def test_stop_is_there_while_a_photo_is_restored_and_the_next_one_works(
+    browser: Any, app_url: str, cat_photo: Path
+) -> None:
+    Image.open(cat_photo).rotate(90).save(cat_photo)  # one that the server does not remember
+    visit = Visit(browser, app_url, PHONE)
+    stop = visit.page.get_by_role("button", name="Stop").first
+    visit.drop(cat_photo)
+    visit.wait_for_preview()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(restorer, "load_deblurrer", lambda model, precision: EndlessDeblurrer())
+        visit.button.click()
+        visit.page.get_by_text("Deblurring - 50.0%").wait_for()
+        stop.click()
+        stop.wait_for(state="hidden")
+    visit.button.click()  # the network is free again, or this would wait for ever
+    visit.wait_for_result()
+    stop.wait_for(state="hidden")
+    assert visit.complaints == []
+
+
+def test_html_in_a_name_is_shown_and_not_run(browser: Any, app_url: str, cat_photo: Path) -> None:
+    name = "\"'><img src=x onerror=window.hacked=1><script>hacked=1</script>&lt;img src=x onerror=hacked=1&gt;.png"
+    files = [{"name": name, "mimeType": "image/png", "buffer": content} for content in (b"broken", b"")]
+    visit = Visit(browser, app_url, DESKTOP)
+    visit.page.locator("input[type=file]").first.set_input_files(files[0])
+    visit.page.get_by_text("Cannot read").first.wait_for()
+    visit.button.click()
+    visit.page.locator(".toast-body").first.wait_for()
+    visit.page.get_by_role("tab", name="Several photos").click()
+    visit.page.locator("input[type=file]").last.set_input_files(files)
+    visit.page.get_by_role("button", name="Deblur all").click()
+    visit.page.get_by_text("Cannot read").locator("visible=true").first.wait_for()
+    assert visit.page.evaluate("window.hacked") is None
+    assert visit.page.locator("img[src=x]").count() == 0
 
 
 def test_next_photo_clears_the_result_of_the_last_one(browser: Any, app_url: str, cat_photo: Path) -> None:

@@ -100,7 +100,7 @@ class Peak:
 async def one_of_each(app: AppProcess, tally: Tally) -> None:
     """One request of every kind, small photos from four visitors at once: then all is loaded that is loaded once."""
     async with AppClient(app.url) as client:
-        visitors = [Visitor(client, -number, tally) for number in range(1, 5)]
+        visitors = [Visitor(client, number, tally) for number in range(1001, 1005)]
         for name in visitors[0].actions:
             await visitors[0].do(name)
         await asyncio.gather(*(visitor.do("small photo") for visitor in visitors))
