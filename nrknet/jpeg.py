@@ -18,7 +18,7 @@ _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # those in coded pixels,
 _FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
 _START, _END, _SCAN, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
 _PIXELS_PER_BYTE = {0xC0: 512, 0xC1: 512, 0xC2: 1024}
-"""No more than these are in a byte: a block of 64 takes 2 bits, or 1 in a progressive file; and twice that to be sure."""
+"""No more than these are in a byte: a block of 64 takes 2 bits, or 1 in a progressive file; doubled to be sure."""
 
 
 def prepare(data: bytes) -> bytes:

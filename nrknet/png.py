@@ -84,7 +84,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _profile(chunk: bytes) -> bytes | None:
-    """Return the profile of an iCCP chunk: name, NUL, method 0, deflated profile; none of over 16 MB, which are bombs."""
+    """Return the profile of an iCCP chunk: name, NUL, method 0, deflated profile; over 16 MB it is a bomb."""
     inflate = zlib.decompressobj()
     try:
         profile = inflate.decompress(chunk[chunk.index(b"\0") + 2 :], 1 << 24)

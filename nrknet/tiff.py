@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG = (6, 7)
 _COMPRESSIONS = (1, 2, 3, 4, 5, *_JPEG, 8, 32773, 32946, 34925, 50000)
-"""None, fax, LZW, JPEG, deflate, PackBits, LZMA, Zstandard. Others hold images in images, of whatever size those say."""
+"""None, fax, LZW, JPEG, deflate, PackBits, LZMA, Zstandard. Others hold images in images, of any size."""
 _MOST_PIECES = 50_000
 _LARGE_TILE = 1 << 24
 """Pixels; larger ones than these must be no larger than the photo."""

@@ -2,8 +2,8 @@
 
     python -m benchmarks.reliability.bad_input [--json PATH]
 
-Each must be restored or refused in one sentence. Times are those that a user waits for one file; photos of 199 megapixels,
-which are legal and take their time, are read only, and have figures of their own.
+Each must be restored or refused in one sentence. Times are those that a user waits for one file. Photos of 199
+megapixels, which are legal and take their time, are read only, and have figures of their own.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def main() -> None:
     result: Figures = {"files": len(photos), "files by kind": dict(Counter(photo.kind for photo in photos))}
     with tempfile.TemporaryDirectory(prefix="nrknet-broken-") as temporary:
         folder = Path(temporary)
-        paths = write(photos, folder / "photos")
+        write(photos, folder / "photos")
         result["command line, one folder"] = command_line(photos, folder)
         result["command line, one photo"] = alone(folder)
-        result["app"] = app(photos, paths, folder)
+        result["app"] = app(photos, folder)
         result["photos of up to 199 megapixels in small files, read"] = large(folder)
     figures.record("bad_input", result, args.json)
     print(json.dumps(result, indent=1))
@@ -107,22 +107,22 @@ def alone(folder: Path) -> Figures:
     return {"refused": len(taken), "slowest, seconds": round(max(taken), 2)}
 
 
-def app(photos: Sequence[BrokenPhoto], paths: Sequence[Path], folder: Path) -> Figures:
+def app(photos: Sequence[BrokenPhoto], folder: Path) -> Figures:
     """All files, one after the other, through the app over HTTP."""
     served = AppProcess(folder, keep_seconds=60)
     try:
-        result = asyncio.run(_visit(served, photos, paths))
+        result = asyncio.run(_visit(served, photos))
         result["alive after them"] = served.is_alive
     finally:
         served.end()
     return {**result, "tracebacks in its log": served.log.read_text().count("Traceback")}
 
 
-async def _visit(served: AppProcess, photos: Sequence[BrokenPhoto], paths: Sequence[Path]) -> Figures:
+async def _visit(served: AppProcess, photos: Sequence[BrokenPhoto]) -> Figures:
     count, wrong, peak = Counter[str](), [], 0.0
     slowest = {"done": (0.0, ""), "refused": (0.0, "")}
     async with AppClient(served.url) as client:
-        for photo, path in zip(photos, paths, strict=True):
+        for photo in photos:
             if not photo.content:
                 continue  # no browser sends an empty file
             begun = time.monotonic()

@@ -93,7 +93,8 @@ def lying() -> Iterator[BrokenPhoto]:
         yield BrokenPhoto(f"jpeg-{name}.jpg", "lying", "refused", content)
     empty = good[:2] + b"\xff\xe1\0\0" + good[2:]
     yield BrokenPhoto("jpeg-segment-of-length-0.jpg", "lying", "either", empty)
-    yield BrokenPhoto("jpeg-arithmetic.jpg", "lying", "either", _header(64, 64, "arithmetic") + _scan(0, bytes(9)) + END)
+    arithmetic = _header(64, 64, "arithmetic") + _scan(0, bytes(9)) + END
+    yield BrokenPhoto("jpeg-arithmetic.jpg", "lying", "either", arithmetic)
     yield BrokenPhoto("jpeg-wrong-height.jpg", "lying", "either", _resized(good, 61, 47))
 
 
@@ -101,12 +102,12 @@ def bombs() -> Iterator[BrokenPhoto]:
     """Small files that would keep a decoder busy for long."""
     yield BrokenPhoto("jpeg-5000-scans.jpg", "bomb", "refused", many_scans(7000, 5000))
     yield BrokenPhoto("jpeg-5000-scans-behind-a-false-end.jpg", "bomb", "refused", many_scans(7000, 5000, hide=True))
-    segments = [b"\xff\xe5\0\x02"] * 1_000_000
     contents = {"million-fillers": b"\xff" * 3_000_000, "million-stray-bytes": b"\x07" * 3_000_000}
     for name, extra in contents.items():
         content = _with_segments(encode(picture(), "JPEG"), [extra])
         yield BrokenPhoto(f"jpeg-{name}.jpg", "bomb", "either", content)
-    yield BrokenPhoto("jpeg-million-segments.jpg", "bomb", "refused", _with_segments(encode(picture(), "JPEG"), segments))
+    crowded = _with_segments(encode(picture(), "JPEG"), [b"\xff\xe5\0\x02"] * 1_000_000)
+    yield BrokenPhoto("jpeg-million-segments.jpg", "bomb", "refused", crowded)
 
 
 def many_scans(side: int, num_scans: int, *, hide: bool = False) -> bytes:
@@ -170,5 +171,6 @@ def _without_second_profile_part() -> bytes:
 def large() -> Iterator[BrokenPhoto]:
     """Legal photos with many pixels."""
     flat = Image.new("L", (16000, 12000))
-    yield BrokenPhoto("jpeg-192-megapixels.jpg", "large", "restored", encode(flat, "JPEG"))
-    yield BrokenPhoto("jpeg-192-megapixels-progressive.jpg", "large", "restored", encode(flat, "JPEG", progressive=True))
+    for name, progressive in (("", False), ("-progressive", True)):
+        content = encode(flat, "JPEG", progressive=progressive)
+        yield BrokenPhoto(f"jpeg-192-megapixels{name}.jpg", "large", "restored", content)

@@ -129,7 +129,8 @@ def lying() -> Iterator[BrokenPhoto]:
     too_large = chunk(b"PLTE", bytes(range(12)))
     few = png(61, 43, 8, PALETTE, zlib.compress(bytes([0, *[200] * 61] * 43)), too_large)
     yield BrokenPhoto("png-palette-too-short.png", "lying", "either", few)
-    yield BrokenPhoto("png-filter-9.png", "lying", "either", png(61, 43, 8, GREY, zlib.compress(bytes([9, *[7] * 61] * 43))))
+    unknown_filter = png(61, 43, 8, GREY, zlib.compress(bytes([9, *[7] * 61] * 43)))
+    yield BrokenPhoto("png-filter-9.png", "lying", "either", unknown_filter)
     more = png(61, 43, 8, GREY, deflated_zeros(64 << 20))
     yield BrokenPhoto("png-too-many-rows.png", "lying", "either", more)
 
