@@ -100,7 +100,7 @@ def test_a_restart_goes_on_from_the_best_weights_with_a_new_adam(photos: Path, t
     kept = load_model(tmp_path / "model", device="cpu").state_dict()
     resumed = trainer_of(recipe, photos, tmp_path)
     assert resumed.resume()
-    again, best = resumed.learner, tmp_path / "model"
+    again, best = resumed.learner, resumed.folder.best_weights
     assert again.milestones == 1
     again.milestones = 0
     again.pass_milestones(0.4, best)

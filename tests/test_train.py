@@ -500,6 +500,7 @@ else:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "limit"), [("checkpoint", 20_000), ("model", 5_000), ("log", 100), ("log", 300)])
 def test_a_disk_that_takes_no_more_ends_the_run_in_one_sentence_and_the_same_command_goes_on(
     place: str, limit: int, photos: Path, tmp_path: Path
