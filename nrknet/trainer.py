@@ -110,19 +110,17 @@ class Trainer:
             self.prefit_steps = self.recipe.prefit_for(steps) if self.learner.prefits else 0
         with self.folder.recording(self.step, self.validated, self._facts(steps, minutes)):
             with closing(self.crops):
-                if self.step == 0 and not self._resumed:
-                    self._prefit()
-                self.learner.join()
+                is_new = self.step == 0 and not self._resumed
+                if is_new:
+                    self.learner.prefit(self.crops, self.prefit_steps)
                 with StopRequest() as stop:
+                    if is_new and self.learner.prefits and self.processes.is_main:
+                        self.save()  # pre-fitting may have taken minutes
+                    self.learner.join()
                     self._train_until_spent(progress, stop, on_step)
             if self.processes.is_main and self.validated != self.step:
                 self._validate_and_keep()
         self.learner.check_agreement()
-
-    def _prefit(self) -> None:
-        self.learner.prefit(self.crops, self.prefit_steps)
-        if self.learner.prefits and self.processes.is_main:
-            self.save()  # it may have taken minutes
 
     def _train_until_spent(self, progress: Callable[[], float], stop: StopRequest, on_step: OnStep | None) -> None:
         saved = validated = last = time.monotonic()
