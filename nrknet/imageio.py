@@ -43,7 +43,9 @@ _RAW_SIGNATURES = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")  # F
 _HEIC_HELP = "it is a HEIC, AVIF or CR3 file; export it as TIFF, PNG or JPEG first"
 
 
-_JARGON = (struct.error, LookupError, SyntaxError, AttributeError, TypeError, UnicodeError, AssertionError, OverflowError)
+_JARGON = (
+    struct.error, LookupError, SyntaxError, AttributeError, TypeError, UnicodeError, AssertionError, OverflowError,
+)  # fmt: skip
 """What is said by these, such as "index out of range", helps nobody."""
 
 

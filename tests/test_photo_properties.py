@@ -1,4 +1,4 @@
-"""What holds for photos of every size, depth and channel layout, and for bytes of any kind; the same examples always."""
+"""What holds for photos of every size, depth and channel layout, and for any bytes; the same examples always."""
 
 import functools
 import io

@@ -72,10 +72,10 @@ def run(corpus: Path, folder: Path, *, seconds: int, seed: int) -> dict[str, Any
         f"-max_total_time={seconds}", f"-seed={seed}", f"-max_len={LARGEST_INPUT}", f"-rss_limit_mb={MOST_MEGABYTES}",
         f"-timeout={round(SLOW_SECONDS) * 5}", f"-artifact_prefix={kept}", "-print_final_stats=1", str(corpus),
     ]  # fmt: skip
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.reliability.fuzz_reader", "--inside", str(folder), *options]
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.reliability.fuzz_reader", "--inside", str(folder)]
     begun = time.monotonic()
     with (folder / "log").open("w") as log:
-        code = subprocess.run(command, stdout=log, stderr=log).returncode
+        code = subprocess.run([*command, *options], stdout=log, stderr=log).returncode
     said = (folder / "log").read_text(errors="replace")
     if "atheris_is_missing" in said:
         raise SystemExit('atheris is not installed; pip install "nrknet[fuzz]"')

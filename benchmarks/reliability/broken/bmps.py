@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.reliability.broken.sample import SIZE, BrokenPhoto, damaged, encode, picture
+from benchmarks.reliability.broken.sample import SIZE, BrokenPhoto, Kind, damaged, encode, picture
 
 RLE8, RLE4, BITFIELDS, JPEG = 1, 2, 3, 4
 
@@ -73,7 +73,8 @@ def odd() -> Iterator[BrokenPhoto]:
         "30000x16": bmp(30000, 16, _rows(30000, 16)),
     }
     for name, content in contents.items():
-        yield BrokenPhoto(f"bmp-{name}.bmp", "odd", "restored", content)
+        kind: Kind = "wide" if name.endswith("x16") else "odd"
+        yield BrokenPhoto(f"bmp-{name}.bmp", kind, "restored", content)
     for width, height in ((1, 1), (1, 60), (30000, 1)):
         yield BrokenPhoto(f"bmp-{width}x{height}.bmp", "odd", "refused", bmp(width, height, _rows(width, height)))
 

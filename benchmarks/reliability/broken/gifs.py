@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from benchmarks.reliability.broken.sample import BrokenPhoto, damaged, encode, picture
+from benchmarks.reliability.broken.sample import BrokenPhoto, Kind, damaged, encode, picture
 
 
 def files(rng: np.random.Generator) -> Iterator[BrokenPhoto]:
@@ -46,7 +46,8 @@ def odd() -> Iterator[BrokenPhoto]:
         "something-behind": still + bytes(999),
     }
     for name, content in contents.items():
-        yield BrokenPhoto(f"gif-{name}.gif", "odd", "restored", content)
+        kind: Kind = "wide" if name.endswith("x16") else "odd"
+        yield BrokenPhoto(f"gif-{name}.gif", kind, "restored", content)
     for width, height in ((1, 1), (1, 60), (30000, 1)):
         content = encode(picture("L", size=(width, height)), "GIF")
         yield BrokenPhoto(f"gif-{width}x{height}.gif", "odd", "refused", content)

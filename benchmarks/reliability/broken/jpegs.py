@@ -11,6 +11,7 @@ from PIL import Image
 from benchmarks.reliability.broken.sample import (
     PROFILE,
     BrokenPhoto,
+    Kind,
     damaged,
     encode,
     endless_exif,
@@ -66,7 +67,8 @@ def odd() -> Iterator[BrokenPhoto]:
         "something-behind": encode(picture(), "JPEG") + np.random.default_rng(0).bytes(200_000),
     }
     for name, content in contents.items():
-        yield BrokenPhoto(f"jpeg-{name}.jpg", "odd", "restored", content)
+        kind: Kind = "wide" if name.endswith("x16") else "odd"
+        yield BrokenPhoto(f"jpeg-{name}.jpg", kind, "restored", content)
     for width, height in ((1, 1), (1, 60), (30000, 1), (15, 40)):
         content = encode(picture(size=(width, height)), "JPEG")
         yield BrokenPhoto(f"jpeg-{width}x{height}.jpg", "odd", "refused", content)

@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.reliability.broken.sample import (
     PROFILE,
     BrokenPhoto,
+    Kind,
     damaged,
     deep,
     deflated_zeros,
@@ -85,7 +86,8 @@ def odd() -> Iterator[BrokenPhoto]:
         "zero-resolution": rgb[:header_end] + chunk(b"pHYs", bytes(9)) + rgb[header_end:],
     }
     for name, content in contents.items():
-        yield BrokenPhoto(f"png-{name}.png", "odd", "restored", content)
+        kind: Kind = "wide" if name.endswith("x16") else "odd"
+        yield BrokenPhoto(f"png-{name}.png", kind, "restored", content)
     for orientation in range(1, 9):
         content = encode(picture(), "PNG", exif=exif_block(orientation))
         yield BrokenPhoto(f"png-orientation-{orientation}.png", "odd", "restored", content)

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 Outcome = Literal["restored", "refused", "either"]
+Kind = Literal["odd", "cut short", "flipped bits", "lying", "bomb", "not a photo", "wide", "large"]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 PROFILE: bytes = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -26,20 +27,15 @@ class BrokenPhoto:
 
     Attributes:
         name: of the file, with the suffix that it is found by.
-        kind: "odd", "cut short", "flipped bits", "lying", "bomb", "not a photo" or "large".
+        kind: what is wrong, if anything; "wide" and "large" are legal photos of many pixels, which take their time.
         outcome: "restored", "refused" (in one sentence), or "either" of the two.
         content: its bytes.
     """
 
     name: str
-    kind: str
+    kind: Kind
     outcome: Outcome
     content: bytes = dataclasses.field(repr=False)
-
-    @property
-    def is_large(self) -> bool:
-        """Whether it is a legal photo of so many pixels that restoring it takes its time."""
-        return self.kind == "large"
 
 
 def picture(mode: str = "RGB", size: tuple[int, int] = SIZE, seed: int = 0) -> Image.Image:

@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks.reliability.broken.sample import (
     PROFILE,
     BrokenPhoto,
+    Kind,
     damaged,
     encode,
     endless_exif,
@@ -49,7 +50,8 @@ def odd() -> Iterator[BrokenPhoto]:
         "something-behind": encode(picture(), "WEBP") + bytes(1000),
     }
     for name, content in contents.items():
-        yield BrokenPhoto(f"webp-{name}.webp", "odd", "restored", content)
+        kind: Kind = "wide" if name.endswith("x16") else "odd"
+        yield BrokenPhoto(f"webp-{name}.webp", kind, "restored", content)
     for orientation in range(1, 9):
         content = encode(picture(), "WEBP", exif=exif_block(orientation))
         yield BrokenPhoto(f"webp-orientation-{orientation}.webp", "odd", "restored", content)
