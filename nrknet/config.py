@@ -9,6 +9,8 @@ ATOM_KINDS = ("recursive", "nonrecursive", "nonseparable", "gaussian")
 MAX_ATOMS = 64
 MAX_WIDTH = 512
 MAX_RADIUS = 1000
+MAX_PARAMETERS = 500_000_000
+"""2 GB as 32-bit floats; the `default` preset has 6 million. Each value above may be at its largest, but not all."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class NRKNetConfig:
         channel_order: colour order the weights expect: "rgb" or "bgr".
 
     Raises:
-        ValueError: a value is outside what is listed above.
+        ValueError: a value is outside what is listed above, or all of them together make a network of over 2 GB.
     """
 
     atoms: str = "recursive"
@@ -104,20 +106,26 @@ class NRKNetConfig:
             _whole(self, "memory_channels", self.memory_channels, 1, MAX_WIDTH)
         self._check_unet()
         self._check_radii()
+        if self.num_parameters > MAX_PARAMETERS:
+            raise ValueError(
+                f"such a network has {self.num_parameters} parameters, expected at most {MAX_PARAMETERS}: lower "
+                "widths, num_blocks, memory_kernel or memory_channels"
+            )
 
     def _check_unet(self) -> None:
         if not isinstance(self.widths, tuple) or not 1 <= len(self.widths) <= 4:
-            raise ValueError(f"widths must hold 1 to 4 channel counts, got {self.widths!r}")
+            raise ValueError(f"widths must hold 1 to 4 channel counts, got {_shown(self.widths)}")
         for width in self.widths:
             _whole(self, "widths", width, 1, MAX_WIDTH)
         if not isinstance(self.num_blocks, tuple) or len(self.num_blocks) != len(self.widths):
-            raise ValueError(f"num_blocks must hold one number per width, got {self.num_blocks!r} for {self.widths!r}")
+            got = f"{_shown(self.num_blocks)} for {self.widths!r}"
+            raise ValueError(f"num_blocks must hold one number per width, got {got}")
         for blocks in self.num_blocks:
             _whole(self, "num_blocks", blocks, 0, 32)
 
     def _check_radii(self) -> None:
-        if not isinstance(self.radii, tuple) or not all(isinstance(r, (int, float)) for r in self.radii):
-            raise ValueError(f"radii must be a list of numbers, got {self.radii!r}")
+        if not isinstance(self.radii, tuple) or not all(type(r) in (int, float) for r in self.radii):
+            raise ValueError(f"radii must be a list of numbers, got {_shown(self.radii)}")
         if self.head != "radius":
             if self.radii:
                 raise ValueError("radii belong to head='radius'; leave them empty for head='gated'")
@@ -127,7 +135,9 @@ class NRKNetConfig:
             return
         increasing = all(a < b for a, b in zip(self.radii, self.radii[1:], strict=False))
         if not 2 <= len(self.radii) <= 256 or self.radii[0] != 0 or not increasing or self.radii[-1] > MAX_RADIUS:
-            raise ValueError(f"radii must be 2 to 256 increasing numbers from 0 to {MAX_RADIUS}, got {self.radii!r}")
+            raise ValueError(
+                f"radii must be 2 to 256 increasing numbers from 0 to {MAX_RADIUS}, got {_shown(self.radii)}"
+            )
 
     @property
     def num_coefficients(self) -> int:
@@ -138,6 +148,21 @@ class NRKNetConfig:
     def hidden_channels(self) -> int:
         """Hidden channels of the memory cell."""
         return self.memory_channels or self.num_coefficients
+
+    @property
+    def num_parameters(self) -> int:
+        """Of U-Net, memory cell and image head, which have nearly all of them; known before the network is made."""
+        widths, hidden, first = self.widths, self.hidden_channels, self.widths[0]
+        pixels = 3 * self.stem**2
+        inputs = (pixels + (4 if self.evidence else 0), *widths[:-1])
+        unet = sum(9 * a * b + 36 * n * b * b for a, b, n in zip(inputs, widths, self.num_blocks, strict=True))
+        unet += 9 * widths[-1] ** 2 * (1 + 2 * self.num_blocks[-1])
+        unet += sum(16 * a * b for a, b in zip(widths, widths[1:], strict=False))
+        area = self.memory_kernel**2
+        recurrent = 4 * hidden * ((first + hidden) * area + 1)
+        memory = recurrent if self.memory == "convlstm" else hidden * (first * area + 2)
+        head = 9 * first * (first + hidden + 2 * pixels) + 18 * self.image_blocks * first**2 + pixels * (9 * first + 1)
+        return unet + memory + (head if self.image_blocks else 0)
 
     @property
     def size_multiple(self) -> int:
@@ -166,19 +191,26 @@ class NRKNetConfig:
         unknown = sorted(set(values) - known)
         if unknown:
             more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
-            raise ValueError(f"unknown configuration keys {unknown[:8]}{more}; known: {sorted(known)}")
+            shown = [key[:80] for key in unknown[:8]]
+            raise ValueError(f"unknown configuration keys {shown}{more}; known: {sorted(known)}")
         return cls(**values)
 
 
 def _one_of(config: NRKNetConfig, name: str, allowed: tuple[Any, ...]) -> None:
     value = getattr(config, name)
     if type(value) is not type(allowed[0]) or value not in allowed:
-        raise ValueError(f"{name} must be one of {list(allowed)}, got {value!r}")
+        raise ValueError(f"{name} must be one of {list(allowed)}, got {_shown(value)}")
 
 
 def _whole(config: NRKNetConfig, name: str, value: Any, low: int, high: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+        raise ValueError(f"{name} must be a whole number from {low} to {high}, got {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    """A value as an error names it: what comes from elsewhere may be as long as it likes."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def look_up(table: dict[str, _Value], name: str, *, kind: str) -> _Value:

@@ -16,6 +16,8 @@ from nrknet.fast.elements import to_pixels
 from nrknet.fast.network import StreamedNetwork
 from nrknet.imageio import read_photo, write_photo
 from nrknet.model import MIN_SIZE, NRKNet
+from nrknet.numerics import NotFinite, is_finite
+from nrknet.photo import check_sides
 from nrknet.strength import blend, check_strength
 from nrknet.tiling import CONTEXT, MIN_TILE, Column, TiledNetwork
 from nrknet.weights import bundled_models, load_model, pick_device
@@ -36,7 +38,8 @@ class Deblurrer:
         model: an NRKNet, or anything `load_model` takes; "default" is the best network that is bundled.
         device: "auto" (CUDA, else MPS, else CPU), "cpu", "cuda", "mps".
         precision: "exact" (float32 throughout), or "auto": bfloat16 coefficients on CUDA, float32 elsewhere;
-            pixels are always computed in float32.
+            pixels are always computed in float32, and tiles where bfloat16 runs over are computed again in float32.
+            "exact" gives the same bits every time on one machine; elsewhere see docs/reliability.md.
         tile: side in pixels of the tiles that large photos are split into, at least 160, or "auto"; the network
             reads 128 pixels more on every side of a tile, 256 with "exact". On a CPU tiles are as high as the photo.
 
@@ -77,7 +80,9 @@ class Deblurrer:
         if self.device.type == "cpu":
             return StreamedNetwork(self.model)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return TiledNetwork(self.model, tile=self.tile, context=self._context, precision=self._precision)
+        return TiledNetwork(
+            self.model, tile=self.tile, context=self._context, precision=self._precision, exact=self._exact
+        )
 
     @property
     def num_terms(self) -> int:
@@ -101,7 +106,8 @@ class Deblurrer:
             The restored photo, same shape and dtype; the input is not changed.
 
         Raises:
-            ValueError: another shape or dtype, a photo smaller than 16 pixels, a strength or terms out of range.
+            ValueError: another shape or dtype, a photo smaller than 16 pixels, a strength or terms out of range; or the
+                network's numbers run over (NotFinite).
         """
         check_strength(strength)
         return cast(AnyPixels, blend(image, self._run(image, progress, terms=terms), strength))
@@ -167,12 +173,16 @@ class Deblurrer:
         return terms if terms < self.num_terms else None
 
     def _precision(self) -> AbstractContextManager[None]:
-        """On CUDA bfloat16 autocast, or for "exact" convolutions without TF32; float32 elsewhere."""
+        """On CUDA bfloat16 autocast, unless "exact"; float32 elsewhere."""
+        if self.device.type == "cuda" and self.precision == "auto":
+            return torch.autocast("cuda", torch.bfloat16)
+        return self._exact()
+
+    def _exact(self) -> AbstractContextManager[None]:
+        """Float32, on CUDA by convolutions without TF32 whose results do not depend on the order of threads."""
         if self.device.type != "cuda":
             return nullcontext()
-        if self.precision == "exact":
-            return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-        return torch.autocast("cuda", torch.bfloat16)
+        return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
     @torch.inference_mode()
     @no_collection()
@@ -201,6 +211,8 @@ class Deblurrer:
             part, whole = image[:, column.start : column.stop], len(columns) == 1
             kept = details if whole else None
             for band in self._network(part, radius=radius is not None, details=kept, highest=highest):
+                if not is_finite(band.image):  # clipped and rounded, it would look like a photo
+                    raise NotFinite(band.start, band.stop)
                 colours = column.blended(band.image, band.start)
                 where = slice(band.start, band.stop), slice(column.first, column.first + colours.shape[2])
                 to_pixels(colours, restored[where], swap=self.model.config.channel_order == "bgr")
@@ -238,6 +250,4 @@ def _check(image: Pixels) -> None:
         raise ValueError(f"the image must be an (H,W,3) RGB array, got {getattr(image, 'shape', type(image).__name__)}")
     if image.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"the image must be uint8 or uint16, got {image.dtype}")
-    if min(image.shape[:2]) < MIN_SIZE:
-        height, width = image.shape[:2]
-        raise ValueError(f"the photo is {width}x{height} pixels; at least {MIN_SIZE}x{MIN_SIZE} are needed")
+    check_sides(image.shape[1], image.shape[0])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nrknet.atoms import ATOM_BANKS
 from nrknet.basis import coefficient_basis
 from nrknet.config import NRKNetConfig
-from nrknet.folder import check_state, read_folder, write_folder
+from nrknet.folder import check_state, read_description, read_weights, write_folder
 from nrknet.layers import (
     EVIDENCE_BANDS,
     HEADS,
@@ -108,11 +108,11 @@ class NRKNet(
         Raises:
             ValueError: a file is missing or broken, or the weights do not fit the configuration.
         """
-        config, tensors = read_folder(folder)
-        _check_large_parts(config, tensors, source=str(folder))
+        config, described = read_description(folder)
+        _check_large_parts(config, described, source=str(folder))
         model = cls(config)
-        check_state(tensors, model.state_dict(), source=str(folder))
-        model.load_state_dict(tensors)
+        check_state(described, model.state_dict(), source=str(folder))
+        model.load_state_dict(read_weights(folder))
         return model.eval()
 
     @classmethod

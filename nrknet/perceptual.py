@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nrknet.metrics import Image8, Metric, check_images
+from nrknet.tensorfile import read_tensors
 
 BACKBONE_VARIABLE = "NRKNET_LPIPS_BACKBONE"
 """Names the backbone file where none is given."""
@@ -109,10 +109,10 @@ def load_lpips(backbone: str | Path | None = None, *, show_progress: bool = Fals
     """
     file = backbone or os.environ.get(BACKBONE_VARIABLE) or _downloaded(show_progress)
     try:
-        return Lpips(torch.load(file, map_location="cpu", weights_only=True))
+        return Lpips(read_tensors(Path(file)))
     except OSError as error:
         raise ValueError(f"{file}: {error.strerror or error}; expected AlexNet's weights") from error
-    except (ValueError, AttributeError, RuntimeError, EOFError, UnpicklingError) as error:
+    except (ValueError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{file} does not hold torchvision's AlexNet weights, features.0.weight and so on") from error
 
 

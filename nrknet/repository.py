@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any, cast
 
-from huggingface_hub import get_token, hf_hub_download
+from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -23,6 +23,8 @@ HUB_NAME = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>.*))?", re
 """ "owner/repo" or "owner/repo@revision"; whether there can be such a repository is for `split_name` to say."""
 HUB_ERRORS = cast(tuple[type[Exception], ...], (OSError, HFValidationError, *HfHubHTTPError.__bases__))
 """The bases: what cannot connect raises an error of the HTTP library, which differs with huggingface_hub's version."""
+OTHER_BYTES = 1 << 26
+"""A file of weights may be so much larger than the parameters that its configuration tells, as 64-bit floats."""
 LOG_IN = "run `hf auth login`, or set HF_TOKEN"
 _REVISION = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)*", re.ASCII)
 
@@ -82,7 +84,7 @@ def split_name(source: str, *, revision: str | None = None) -> tuple[str, str | 
 def download_folder(source: str, *, revision: str | None = None, **options: Any) -> Path:
     """Fetch the two files of a network's repository, and nothing else; offline, the Hub's cache is used.
 
-    The configuration comes first and is checked before the weights are asked for.
+    The configuration comes first and is checked before the weights are asked for, and their size before they come.
 
     Args:
         source: "owner/repo" or "owner/repo@revision".
@@ -94,7 +96,7 @@ def download_folder(source: str, *, revision: str | None = None, **options: Any)
 
     Raises:
         ValueError: the repository, the revision or a file is not there or may not be seen, the configuration is not
-            one of a network, or the Hub cannot be reached; one sentence.
+            one of a network, the weights are too large for it, or the Hub cannot be reached; one sentence.
     """
     repo, revision = split_name(source, revision=revision)
     name = repo if revision is None else f"{repo}@{revision}"
@@ -109,8 +111,29 @@ def download_folder(source: str, *, revision: str | None = None, **options: Any)
         except HUB_ERRORS as error:
             raise ValueError(f"{name} cannot be loaded: {hub_reason(error, repo)}") from error
         if file == CONFIG_FILE:
-            read_config(path)
+            most = 8 * read_config(path).num_parameters + OTHER_BYTES
+            _check_size(name, repo, revision, most, **options)
     return path.parent
+
+
+def _check_size(
+    name: str, repo: str, revision: str | None, most: int, *, token: str | bool | None = None,
+    cache_dir: str | Path | None = None, local_files_only: bool = False, **_: Any,
+) -> None:  # fmt: skip
+    """Ask how large the weights are before the disk is filled with them.
+
+    Raises:
+        ValueError: larger than `most` bytes.
+    """
+    cached = try_to_load_from_cache(repo, WEIGHTS_FILE, cache_dir, revision)
+    if local_files_only or isinstance(cached, str):
+        return
+    try:
+        size = get_hf_file_metadata(hf_hub_url(repo, WEIGHTS_FILE, revision=revision), token=token).size
+    except HUB_ERRORS:  # the download says why, or takes what is in the cache
+        return
+    if size is not None and size > most:
+        raise ValueError(f"{WEIGHTS_FILE} of {name} has {size} bytes, expected at most {most} for its {CONFIG_FILE}")
 
 
 def _not_cached(name: str, error: LocalEntryNotFoundError) -> str:

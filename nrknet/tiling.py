@@ -1,5 +1,6 @@
 """Photos in tiles: the network runs on overlapping pieces, whose seams are blended."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import NamedTuple
@@ -12,6 +13,9 @@ from nrknet.analysis import Pixels, ScaleDetails, blur_radius, to_rgb
 from nrknet.bands import Band
 from nrknet.model import NRKNet, NRKNetOutput
 from nrknet.neumann import fuse_scales
+from nrknet.numerics import NotFinite, is_finite
+
+log = logging.getLogger(__name__)
 
 CONTEXT = {"auto": 128, "exact": 256}
 """Pixels around a tile that inform it and are then cut away, by precision."""
@@ -101,12 +105,15 @@ class TiledNetwork:
         tile: rows of a tile.
         context: rows that are read on both sides of it.
         precision: makes the context manager under which the model runs.
+        exact: the same in float32, for tiles that were too much for the other.
     """
 
     def __init__(
-        self, model: NRKNet, *, tile: int, context: int, precision: Callable[[], AbstractContextManager[None]]
-    ) -> None:
-        self._model, self._tile, self._context, self._precision = model, tile, context, precision
+        self, model: NRKNet, *, tile: int, context: int, precision: Callable[[], AbstractContextManager[None]],
+        exact: Callable[[], AbstractContextManager[None]],
+    ) -> None:  # fmt: skip
+        self._model, self._tile, self._context = model, tile, context
+        self._precision, self._exact = precision, exact
 
     def __call__(
         self, photo: Pixels, *, radius: bool = False, details: list[ScaleDetails] | None = None,
@@ -119,11 +126,9 @@ class TiledNetwork:
             details += _details(self.forward(photo))
         pending: Tensor | None = None  # lower end of the tile above
         for i, row in enumerate(rows):
-            output = self.forward(photo[row.start : row.stop])
+            output, part = self._tile_of(photo, row, radius, highest)
             if details is not None and len(rows) == 1:
                 details += _details(output)
-            part = self._parts(output, radius, highest)[:, : row.stop - row.start, : photo.shape[1]]
-            part = part[:, row.first - row.start : row.last - row.start].float().cpu()
             if pending is not None:
                 part[:, :SEAM] = pending + rise()[:, None] * part[:, :SEAM]
             if i + 1 < len(rows):
@@ -131,11 +136,24 @@ class TiledNetwork:
                 part = part[:, :-SEAM]
             yield Band(row.first, row.first + part.shape[1], part[:3], part[3:] if radius else None)
 
-    def forward(self, photo: Pixels) -> NRKNetOutput:
+    def _tile_of(self, photo: Pixels, row: Span, radius: bool, highest: int | None) -> tuple[NRKNetOutput, Tensor]:
+        """What the network gives for a tile, and the rows it is responsible for; again in float32 if that ran over."""
+        for precision in (self._precision, self._exact):
+            output = self.forward(photo[row.start : row.stop], precision)
+            part = self._parts(output, radius, highest)[:, : row.stop - row.start, : photo.shape[1]]
+            part = part[:, row.first - row.start : row.last - row.start].float().cpu()
+            if is_finite(part):
+                return output, part
+            log.warning("numbers ran over in rows %d to %d of a photo", row.first, row.last)
+        raise NotFinite(row.first, row.last)
+
+    def forward(
+        self, photo: Pixels, precision: Callable[[], AbstractContextManager[None]] | None = None
+    ) -> NRKNetOutput:
         """What the network gives for a photo as one tile."""
         device = next(self._model.parameters()).device
         image = to_rgb(_to_tensor(photo).to(device), self._model.config)  # its own inverse
-        with self._precision():
+        with (precision or self._precision)():
             return self._model(image)
 
     def _parts(self, output: NRKNetOutput, radius: bool, highest: int | None) -> Tensor:

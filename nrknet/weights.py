@@ -1,6 +1,5 @@
 """Weights in and out: bundled networks, folders, the Hub, and the authors' released files."""
 
-import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,10 @@ import torch
 from torch import Tensor
 
 from nrknet.config import PRESETS
-from nrknet.folder import WEIGHTS_FILE, check_state, write_folder
+from nrknet.folder import WEIGHTS_FILE, check_finite, check_state, write_folder
 from nrknet.model import NRKNet
 from nrknet.repository import HUB_NAME, download_folder
+from nrknet.tensorfile import MoreThanTensors, read_tensors
 
 PREFERENCE = ("default", "lite")
 """Bundled networks, best first."""
@@ -129,7 +129,8 @@ def load_released(path: Path) -> NRKNet:
         The network, on the CPU in evaluation mode; it returns what theirs returns.
 
     Raises:
-        ValueError: the file is no plain state dict of tensors, or parameters are missing, extra or misshapen.
+        ValueError: the file is no plain state dict of tensors, or parameters are missing, extra, misshapen or not
+            finite.
     """
     state = _plain_state(path)
     model = NRKNet(PRESETS["released"])
@@ -138,6 +139,7 @@ def load_released(path: Path) -> NRKNet:
     expected = {theirs: ours[name] for name, theirs in names.items()}
     expected["GCM.kernels"] = ours["atoms.logits"].reshape(-1, 1, 1, 2)
     check_state(state, expected, source=str(path))
+    check_finite(state, source=str(path))
     model.load_state_dict({name: state[theirs].reshape(ours[name].shape) for name, theirs in names.items()})
     return model.eval()
 
@@ -149,11 +151,12 @@ def _plain_state(path: Path) -> dict[str, Tensor]:
         ValueError: the file is no PyTorch file, or holds anything else; names what.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # on damaged files the unpickler raises nearly anything, IndexError and TypeError too
-        found = re.search(r"GLOBAL ([\w.<>]+)|(?:instantiate|build) (?:class|type) ([\w.<>]+)", str(error))
-        if found:
-            raise ValueError(f"{path} holds more than tensors ({found[1] or found[2]}); it was not loaded") from error
+        state = read_tensors(path)
+    except MoreThanTensors as error:
+        raise ValueError(f"{path} holds more than tensors ({error}); it was not loaded") from error
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise ValueError(f"{path} is not a PyTorch weights file, or a damaged one") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path} is not a plain state dict of tensors, got {type(state).__name__}")

@@ -11,6 +11,7 @@ from networks import ALL_CONFIGS, noise, one_line
 
 from nrknet.config import (
     MAX_ATOMS,
+    MAX_PARAMETERS,
     MAX_RADIUS,
     MAX_WIDTH,
     PRESETS,
@@ -119,6 +120,22 @@ def test_any_valid_configuration_makes_a_network_that_keeps_the_size(
 ) -> None:
     image = NRKNet(config).eval()(noise(1, 3, height, width)).image
     assert image.shape == (1, 3, height, width) and bool(image.isfinite().all())
+
+
+@settings(max_examples=15, deadline=None)
+@given(valid_configs())
+def test_the_number_of_parameters_is_known_before_the_network_is_made(config: NRKNetConfig) -> None:
+    model = NRKNet(config)
+    large = [model.unet, model.memory, *([model.image_head] if model.image_head else [])]
+    assert config.num_parameters == sum(p.numel() for part in large for p in part.parameters())
+
+
+def test_the_largest_values_together_are_too_large_a_network() -> None:
+    changes = {"widths": (MAX_WIDTH,) * 4, "num_blocks": (8,) * 4, "image_blocks": 8}
+    allowed = replace(PRESETS["lite"], **changes)
+    assert 0.5 * MAX_PARAMETERS < allowed.num_parameters <= MAX_PARAMETERS
+    with pytest.raises(ValueError, match=f"at most {MAX_PARAMETERS}"):
+        replace(allowed, num_blocks=(32,) * 4)
 
 
 def test_a_configuration_cannot_be_changed() -> None:

@@ -193,6 +193,9 @@ def test_a_bad_configuration_is_refused_before_its_weights_are_fetched(hub: HubS
         "stem": json.dumps({**values, "stem": 7}).encode(),
         "lists in lists": b"[" * 50_000,
         "bytes are too many": b" " * 1_000_000 + files[CONFIG],
+        "parameters, expected at most": json.dumps(
+            {**values, "widths": [MAX_WIDTH] * 4, "num_blocks": [32] * 4, "image_blocks": 32}
+        ).encode(),
         "Expecting value": b"nonsense",
     }
     for number, (said, content) in enumerate(contents.items()):
@@ -209,7 +212,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(hub: HubServer, files: dict
         "missing unet.entries.0.weight": save(fewer),
         "unexpected unet.more": save({**tensors, "unet.more": torch.zeros(1)}),
         "head.table is [1, 2]": save({**tensors, "head.table": torch.zeros(1, 2)}),
-        "head.table holds torch.int32": save({**tensors, "head.table": tensors["head.table"].int()}),
+        "head.table holds I32": save({**tensors, "head.table": tensors["head.table"].int()}),
         "not a safetensors file": files[WEIGHTS][:-5],
     }
     for number, (said, content) in enumerate(contents.items()):
@@ -220,11 +223,21 @@ def test_weights_that_do_not_fit_are_refused_by_name(hub: HubServer, files: dict
 def test_memory_is_not_taken_for_a_large_configuration_with_small_weights(
     hub: HubServer, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    largest = {"widths": [MAX_WIDTH] * 4, "num_blocks": [32] * 4, "image_blocks": 32}
-    hub.add("me/huge", {**files, CONFIG: json.dumps({**json.loads(files[CONFIG]), **largest}).encode()})
+    large = {"widths": [MAX_WIDTH] * 4, "num_blocks": [8] * 4, "image_blocks": 8}  # as large as is allowed, nearly
+    hub.add("me/huge", {**files, CONFIG: json.dumps({**json.loads(files[CONFIG]), **large}).encode()})
 
     def made(*_: object) -> None:
         raise AssertionError("a network of gigabytes would have been made")
 
     monkeypatch.setattr(NRKNet, "__init__", made)
     assert f"expected [{MAX_WIDTH}, {MAX_WIDTH}, 3, 3]" in refusal("me/huge")
+
+
+def test_a_weights_file_that_is_too_large_for_its_network_is_not_fetched(
+    hub: HubServer, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nrknet.repository.OTHER_BYTES", 1000)
+    hub.add("me/padded", {**files, WEIGHTS: files[WEIGHTS] + bytes(10 * len(files[WEIGHTS]))})
+    message = refusal("me/padded")
+    assert "me/padded" in message and f"{11 * len(files[WEIGHTS])} bytes" in message
+    assert not [asked for asked in hub.requests if asked.startswith("GET") and asked.endswith(WEIGHTS)]

@@ -64,7 +64,7 @@ def test_columns_put_a_photo_together(width: int) -> None:
 def tiled(model: NRKNet, tile: int, seen: list[Any] | None = None) -> TiledNetwork:
     if seen is not None:
         model.register_forward_pre_hook(lambda model, args: seen.append(tuple(args[0].shape)))
-    return TiledNetwork(model, tile=tile, context=128, precision=nullcontext)
+    return TiledNetwork(model, tile=tile, context=128, precision=nullcontext, exact=nullcontext)
 
 
 def put_together(network: TiledNetwork, photo: Any) -> torch.Tensor:

@@ -24,7 +24,6 @@ BANDS = 24, 48, 96
 TILE = 6
 """Rows that a convolution makes at once."""
 
-
 ALIGNMENT = 16
 """Maps start at multiples of so many numbers: a line of the cache."""
 KEPT_BYTES = 3 << 29

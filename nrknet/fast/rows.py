@@ -85,6 +85,16 @@ class Rows:
         assert self._memory is not None
         return self._memory.narrow(1 if self.planar else 0, start - self._first, stop - start)
 
+    def clear(self, start: int, stop: int) -> None:
+        """Fill the memory of rows [start, stop) with zeros, as far as they are not made.
+
+        Tiles of a convolution may reach there. What they read has no weight in what they give, but the rounding would
+        depend on what the memory held before, and an infinity would spread.
+        """
+        start = max(start, self.made + (self.pad if self.made == self.height else 0))
+        if start < stop and self._memory is not None:
+            self._memory.numpy()[start - self._first : stop - self._first] = 0
+
     def inside(self, start: int, stop: int) -> Tensor:
         """The same without padding and slack."""
         window = self.window(start, stop)

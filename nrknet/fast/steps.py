@@ -73,6 +73,11 @@ class Halve(Step):
         halve(rows.window(first, last), first, rows.height, out, start=start, stop=stop, mode=self._mode)
 
 
+TILE_INPUTS = 8
+"""Rows and columns that a tile of kernels/convolution.cpp reads; at stride 2 these are blocks of 2x2 pixels."""
+TILED_TAPS = 2, 3, 5
+
+
 class UNetInput(Step):
     """`NRKNet._unet_input`: pixels in blocks of stem x stem, and what tells blurred from sharp."""
 
@@ -115,9 +120,20 @@ class Convolve(Step):
         return (read, (start, stop))[: len(self.inputs)]
 
     def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
-        window = self.inputs[0].rows.window(*windows[0])[:, self._skip :]
+        source, (first, last) = self.inputs[0].rows, windows[0]
+        source.clear(last, first + self._reached(stop - start))
+        window = source.window(*windows[0])[:, self._skip :]
         residual = self.inputs[1].rows.inside(*windows[1]) if len(self.inputs) > 1 else None
         self._layer(window, out, residual)
+
+    def _reached(self, count: int) -> int:
+        """Rows of the input that the tiles of the compiled kernels read for `count` rows of the output."""
+        taps = 2 if self._enlarge or self._stride == 2 else self._kernel
+        if taps not in TILED_TAPS:
+            return 0
+        side = TILE_INPUTS + 1 - taps
+        tiles = -(-(count // 2 + 1 if self._enlarge else count) // side)
+        return ((tiles - 1) * side + TILE_INPUTS) * self._stride
 
 
 class Add(Step):

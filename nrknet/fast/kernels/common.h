@@ -40,7 +40,7 @@ typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4)));
 
 static inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
 static inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
-static inline Vec positive(Vec v) { return v > 0.0f ? v : Vec{}; }
+static inline Vec positive(Vec v) { return v < 0.0f ? Vec{} : v; }  // NaN stays, so that it is noticed
 
 struct Image {
   float* data;
