@@ -26,6 +26,7 @@ from benchmarks.reliability.app_visitors import Tally, Visitor
 
 SETTLE = 3.0
 FLOOD_EVERY = 60.0
+WITH_PHOTOS = ("small photo", "large photo", "several photos", "hostile name")
 
 
 def main() -> None:
@@ -72,7 +73,7 @@ async def load(app: AppProcess, *, clients: int, seconds: float, keep: float) ->
         "clients": clients, "minutes": seconds / 60, "seconds that files are kept": keep,
         "requests": {kind: dict(outcomes) for kind, outcomes in sorted(tally.outcomes.items())},
         "requests in all": sum(outcomes.total() for outcomes in tally.outcomes.values()),
-        "photos that came back to their own visitor": len(waits) if tally.seconds else 0,
+        "photos that came back to their own visitor": sum(tally.outcomes[kind]["done"] for kind in WITH_PHOTOS),
         "photos that came back to another": tally.wrong_photos,
         "files of others or of the server that were given away": tally.count("leaked"),
         "unexpected errors": len(tally.problems) + log.count("Traceback"), "examples of them": tally.problems[:10],
