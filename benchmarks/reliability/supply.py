@@ -105,8 +105,8 @@ def licence_page() -> str:
             cells = (name, bounds.get(name) or "", metadata.version(name), said)
             rows.append(f"| {' | '.join(cells)} |")
         parts.append("\n".join(rows) + "\n" if names else "Nothing more.\n")
-    count = f"{len(listed)} distributions. Of these, {len(attention)} are under a licence with copyleft (GPL, LGPL, MPL "
-    parts.insert(1, count + "and the like), in whole or in part:\n\n" + "\n".join(attention) + "\n")
+    count = f"{len(listed)} distributions. Of these, {len(attention)} are under a licence with copyleft (GPL, LGPL, "
+    parts.insert(1, count + "MPL and the like), in whole or in part:\n\n" + "\n".join(attention) + "\n")
     return "\n".join(parts)
 
 
