@@ -67,7 +67,7 @@ async def load(app: AppProcess, *, clients: int, seconds: float, keep: float) ->
     files = len(app.visitors_files())
     await settle(app, keep)
     after = app.megabytes()
-    log = app.log.read_text()
+    failures = tracebacks(app.log.read_text())
     waits = sorted(tally.seconds) or [0.0]
     return {
         "clients": clients, "minutes": seconds / 60, "seconds that files are kept": keep,
@@ -76,13 +76,23 @@ async def load(app: AppProcess, *, clients: int, seconds: float, keep: float) ->
         "photos that came back to their own visitor": sum(tally.outcomes[kind]["done"] for kind in WITH_PHOTOS),
         "photos that came back to another": tally.wrong_photos,
         "files of others or of the server that were given away": tally.count("leaked"),
-        "unexpected errors": len(tally.problems) + log.count("Traceback"), "examples of them": tally.problems[:10],
+        "unexpected errors": len(tally.problems) + len(failures), "examples of them": [*tally.problems, *failures][:10],
         "crashes": int(not app.is_alive), "answers that the queue is full": tally.count("full"),
         "seconds, median": round(statistics.median(waits), 2), "seconds, worst": round(waits[-1], 2),
         "memory before, MB": round(start), "memory at its most, MB": round(peak.most), "memory after, MB": round(after),
         "memory after / before": round(after / start, 3),
         "files before the clearing": files, "files after it": len(app.visitors_files()),
     }  # fmt: skip
+
+
+def tracebacks(log: str) -> list[str]:
+    """The end of each traceback in the app's log: its last call, and the error."""
+    found = []
+    for part in log.split("Traceback (most recent call last):")[1:]:
+        lines = part.splitlines()
+        end = next((i for i, line in enumerate(lines) if line and not line.startswith(" ")), len(lines) - 1)
+        found.append(" ".join(line.strip() for line in lines[max(0, end - 3) : end + 1])[:400])
+    return found
 
 
 class Peak:
