@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -205,7 +206,10 @@ def _encode_with_pillow(image_format: str) -> Callable[[IO[bytes], Photo, int], 
         metadata: dict[str, Any] = {"icc_profile": photo.icc_profile, "exif": photo.exif, "dpi": photo.dpi}
         known = {key: value for key, value in metadata.items() if value is not None}
         image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
-        image.save(file, image_format, quality=quality, **options, **known)
+        # Not into the file itself: Pillow's own writing takes a disk that fills up with the last piece for no error.
+        encoded = io.BytesIO()
+        image.save(encoded, image_format, quality=quality, **options, **known)
+        file.write(encoded.getbuffer())
 
     return encode
 

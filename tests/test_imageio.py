@@ -633,6 +633,26 @@ def test_a_failed_write_leaves_the_target_untouched_and_nothing_behind(
     assert target.read_bytes() == b"the old photo"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of a process")
+@pytest.mark.parametrize("missing", [1, 100, 3000])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+def test_a_disk_that_fills_up_anywhere_leaves_no_half_written_photo(tmp_path: Path, suffix: str, missing: int) -> None:
+    import resource
+
+    photo, target = Photo(random_samples(64, 64, 3)), tmp_path / f"photo{suffix}"
+    write_photo(target, photo)
+    size = target.stat().st_size
+    target.unlink()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - missing, before[1]))  # cuts a write short as a full disk does
+    try:
+        with pytest.raises(ImageError, match="Cannot write .*: file too large"):
+            write_photo(target, photo)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_cannot_be_written_to_is_an_image_error(tmp_path: Path) -> None:
     photo = Photo(random_samples(4, 4, 3))
     with pytest.raises(ImageError, match="no such file or directory"):
