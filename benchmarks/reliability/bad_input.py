@@ -72,8 +72,8 @@ def command_line(photos: Sequence[BrokenPhoto], folder: Path) -> Figures:
     refused = [(line, seconds) for line, seconds in lines if line.startswith("nrknet: ")]
     later = [seconds for line, seconds in lines[1:] if line.startswith("nrknet: ")]
     results = [(line, seconds) for line, seconds in lines if " -> " in line]
-    restored = [seconds for line, seconds in results if "x16." not in line]
-    wide = [seconds for line, seconds in results if "x16." in line]
+    restored = [seconds for line, seconds in results[1:] if "x16." not in line]
+    wide = [seconds for line, seconds in results[1:] if "x16." in line]
     if process.returncode != 1 or not len(refused) + len(results) == len(photos) == len(lines):
         raise SystemExit(f"status {process.returncode}, {len(lines)} lines for {len(photos)} files: {lines[-3:]}")
     wrong = [photo.name for photo in photos if _differs(photo, [line for line, _ in refused], folder)]
@@ -85,8 +85,8 @@ def command_line(photos: Sequence[BrokenPhoto], folder: Path) -> Figures:
         "tracebacks": sum("Traceback" in line for line, _ in lines),
         "first answer, from the start of the process, seconds": round(lines[0][1], 2),
         "slowest refusal after that, seconds": round(max(later), 2),
-        "until the first result, with the network loaded, seconds": round(restored[0], 2),
-        "slowest result after that, seconds": round(max(restored[1:]), 2),
+        "until the first result, with the network loaded, seconds": round(results[0][1], 2),
+        "slowest result after that, seconds": round(max(restored), 2),
         "slowest result of 30000 x 16 pixels, seconds": round(max(wide, default=0), 2),
         "peak memory, megabytes": usage.ru_maxrss // 1024,
     }

@@ -21,25 +21,27 @@ Figures = dict[str, Any]
 
 def bad_input(found: Figures) -> list[tuple[str, str]]:
     """Broken and odd files."""
-    shell, single, app = found["command line"], found["command line, one at a time"], found["app"]
+    shell, single, app = (found[where] for where in ("command line, one folder", "command line, one photo", "app"))
+    first, later = "first answer, from the start of the process, seconds", "slowest refusal after that, seconds"
+    large = found["photos of up to 199 megapixels in small files, read"].values()
     return [
-        (f"{found['files']} broken or odd files in one `nrknet deblur`", outcome(shell)),
+        (f"{found['files']} broken or odd files in one `nrknet deblur`", outcome(shell, max(shell[first], shell[later]))),
         ("memory of that", f"{shell['peak memory, megabytes']} MB at most"),
         (f"{single['refused']} of those that are refused, a process for each",
-         f"all refused, in {single['slowest, seconds']} s at most"),
-        (f"{app['restored'] + app['refused']} of the files, through the app", outcome(app)),
+         f"refused in one sentence, in {single['slowest, seconds']} s at most, Python's start included"),
+        (f"{app['restored'] + app['refused']} of them through the app", outcome(app, app["slowest refusal, seconds"])),
         ("memory of the app meanwhile", f"{app['peak memory, megabytes']} MB at most"),
+        (f"{len(large)} photos of 120 to 199 megapixels in files of {min(seen['bytes'] for seen in large)} bytes to "
+         f"{max(seen['bytes'] for seen in large) / 1e6:.1f} MB",
+         f"read, in {max(seen['megabytes'] for seen in large)} MB at most"),
     ]  # fmt: skip
 
 
-def outcome(found: Figures) -> str:
+def outcome(found: Figures, slowest_refusal: float) -> str:
     """What became of broken and odd files."""
-    wrong = found["neither, or not as it ought to be"]
-    wrong = len(wrong) if isinstance(wrong, list) else wrong
-    refusal = found["slowest refusal, seconds"]
     return (
-        f"{found['restored']} restored, {found['refused']} refused in one sentence, {wrong} neither; "
-        f"the slowest refusal after {refusal} s"
+        f"{found['restored']} restored, {found['refused']} refused in one sentence, "
+        f"{len(found['neither, or not as it ought to be'])} otherwise; a refusal took {slowest_refusal} s at most"
     )
 
 
