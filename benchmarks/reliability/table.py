@@ -23,9 +23,10 @@ def bad_input(found: Figures) -> list[tuple[str, str]]:
     """Broken and odd files."""
     shell, single, app = (found[where] for where in ("command line, one folder", "command line, one photo", "app"))
     first, later = "first answer, from the start of the process, seconds", "slowest refusal after that, seconds"
+    slowest = max(shell[first], shell[later])
     large = found["photos of up to 199 megapixels in small files, read"].values()
     return [
-        (f"{found['files']} broken or odd files in one `nrknet deblur`", outcome(shell, max(shell[first], shell[later]))),
+        (f"{found['files']} broken or odd files in one `nrknet deblur`", outcome(shell, slowest)),
         ("memory of that", f"{shell['peak memory, megabytes']} MB at most"),
         (f"{single['refused']} of those that are refused, a process for each",
          f"refused in one sentence, in {single['slowest, seconds']} s at most, Python's start included"),
