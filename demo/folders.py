@@ -66,10 +66,16 @@ class OwnFolder:
         return folder
 
     def keep(self, files: Iterable[str | Path]) -> None:
-        """Start the time anew for which files are kept, because they are in use."""
+        """Start the time anew for which visitors' files are kept, because they are in use.
+
+        Args:
+            files: what a visitor named; what is no file of the served folder is left alone.
+        """
         for file in files:
-            with suppress(OSError):
-                os.utime(file)
+            with suppress(OSError, ValueError):  # it is gone, or no file can be called so
+                path = Path(os.path.realpath(file))
+                if path.is_relative_to(self.served):
+                    os.utime(path)
 
     def sweep(self, kept: Iterable[str | Path] = (), *, now: float | None = None) -> int:
         """Delete visitors' files that were not used for KEEP_FOR, and the oldest of what is more than SERVED_BYTES.

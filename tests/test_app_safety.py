@@ -377,6 +377,19 @@ def test_visitors_files_go_when_they_are_old_and_not_while_they_are_used(own: Ow
     assert not old.parent.exists()
 
 
+def test_only_visitors_files_are_kept_whatever_a_visitor_names(own: OwnFolder, tmp_path: Path) -> None:
+    served, outside = own.new() / "photo.png", tmp_path / "outside.png"
+    for file in (served, outside):
+        file.write_bytes(b"photo")
+        os.utime(file, (1, 1))
+    link = own.served / "link.png"
+    link.symlink_to(outside)
+    odd = ["nul\0.png", "x" * 5000, own.served / "missing.png"]
+    own.keep([*odd, outside, f"{own.served}/../../outside.png", link, served])
+    assert outside.stat().st_mtime == 1
+    assert served.stat().st_mtime > 1
+
+
 def test_the_oldest_files_go_when_there_are_too_many_bytes(own: OwnFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [own.new() / f"{i}.png" for i in range(4)]
     for file in files:
