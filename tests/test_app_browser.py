@@ -191,7 +191,7 @@ def test_several_photos_are_dropped_and_come_back_in_one_zip(
     visit = Visit(browser, app_url, PHONE)
     visit.page.get_by_role("tab", name="Several photos").click()
     visit.page.locator("input[type=file]").nth(1).set_input_files([cat_photo, broken, other])
-    visit.page.get_by_text("other.png").first.wait_for()
+    visit.page.locator("td[aria-label='other.png']").wait_for()
     visit.page.get_by_role("button", name="Deblur all").click()
     download = visit.page.get_by_text("Download the zip")
     download.wait_for()
