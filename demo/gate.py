@@ -25,6 +25,8 @@ MOST_UPLOADED = 2 << 30
 """Bytes in one upload: of all photos together."""
 MOST_SENT = 1 << 20
 """Bytes in any other request."""
+MOST_IGNORED = 128 << 20
+"""Bytes of a refused request that are taken in all the same: one photo."""
 MISUNDERSTOOD = "This request cannot be understood; the page lists what there is under Use via API."
 FULL_DISK = "The server's disk is full; try again later."
 _log = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ class Gate:
         answer = Answer(send)
         refused = self._refusal(scope)
         if refused is not None:
+            await ignore(receive)
             await answer.refuse(*refused)
             return
         try:
@@ -102,6 +105,15 @@ class Answer:
         headers = [*kind, (b"connection", b"close")]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
+
+
+async def ignore(receive: Receive) -> None:
+    """Take in what is still being sent, and drop it: a connection that is closed meanwhile loses the answer."""
+    total, is_more = 0, True
+    while is_more and total < MOST_IGNORED:
+        message = await receive()
+        total += len(message.get("body", b""))
+        is_more = message.get("more_body", False)
 
 
 def bounded(scope: Message, receive: Receive) -> Receive:
