@@ -44,13 +44,13 @@ def housekeeping(page: gr.Blocks, restorer: Restorer) -> Callable[[Any], Abstrac
 
 
 async def rounds(page: gr.Blocks, restorer: Restorer) -> None:
-    """Clear away, again and again, whatever goes wrong."""
+    """Clear away, again and again; what goes wrong is in the log, and the next round is needed all the more."""
     while True:
         await asyncio.sleep(EVERY)
         try:
             await asyncio.to_thread(clear_away, page, restorer)
-        except Exception:
-            _log.exception("files could not be cleared away")
+        except Exception as error:
+            _log.error("files could not be cleared away", exc_info=error)
 
 
 def clear_away(page: gr.Blocks, restorer: Restorer) -> None:

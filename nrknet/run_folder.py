@@ -148,14 +148,14 @@ class RunFolder:
         with self._writing():
             self._tracker = Tracker(self.path, step=step, validated=validated)
             self._tracker.describe(facts)
+        is_whole = False
         try:
             yield
-        except BaseException:
-            with suppress(OSError):  # what has gone wrong before is what counts
+            is_whole = True
+        finally:
+            # after an error that error is what counts, and goes on its way
+            with self._writing() if is_whole else suppress(OSError):
                 self._tracker.close()
-            raise
-        with self._writing():
-            self._tracker.close()
 
     def record(self, step: int, seconds: float, values: Mapping[str, float]) -> None:
         """Record the values of a step."""
