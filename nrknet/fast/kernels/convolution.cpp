@@ -11,11 +11,10 @@
 // --------------------------------------------------------------------------------------------------- matrix product
 
 // acc[r][v] += sum_c a[r * stride + c] * w[c * VECS * LANES + v * LANES ...]
-template <int ROWS, int VECS, typename Step>
-static inline void multiply(Vec (&acc)[ROWS][VECS], const float* a, std::ptrdiff_t stride, const float* w, int depth,
-                            Step step) {
+template <int ROWS, int VECS>
+static inline void multiply(Vec (&acc)[ROWS][VECS], const float* a, std::ptrdiff_t stride, const float* w, int depth) {
+#pragma GCC unroll 4
   for (int c = 0; c < depth; ++c) {
-    step(c);
     Vec b[VECS];
 #pragma GCC unroll 2
     for (int v = 0; v < VECS; ++v) b[v] = load(w + (c * VECS + v) * LANES);
@@ -31,22 +30,37 @@ static inline void multiply(Vec (&acc)[ROWS][VECS], const float* a, std::ptrdiff
 // Memory that is wanted soon: every step of a product fetches a part of it.
 struct Ahead {
   const float* from;
-  std::ptrdiff_t step;  // floats
+  std::ptrdiff_t step;  // floats for a step's channels
 };
 
+constexpr int STEP = 16;  // channels; their number divides by it
+constexpr int LINE = 16;  // floats in a line of the cache
+
+// Loops over `acc` are unrolled, or it would go through memory.
 template <int ROWS, int VECS>
 static void product(const float* a, std::ptrdiff_t stride, const float* w, int depth, float* out,
-                    std::ptrdiff_t out_stride, Ahead one, Ahead other) {
-  Vec acc[ROWS][VECS] = {};
-  multiply<ROWS, VECS>(acc, a, stride, w, depth, [=](int c) {
-    __builtin_prefetch(one.from + c * one.step, 0, 2);
-    __builtin_prefetch(other.from + c * other.step, 0, 2);
-  });
+                    std::ptrdiff_t out_stride, Ahead weights, const float* rows) {
+  Vec acc[ROWS][VECS];
+#pragma GCC unroll 16
   for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 2
+    for (int v = 0; v < VECS; ++v) acc[r][v] = Vec{};
+  for (int c = 0; c < depth; c += STEP) {
+#pragma GCC unroll 16
+    for (int i = 0; i < STEP * VECS * LANES / 4; i += LINE) __builtin_prefetch(weights.from + i, 0, 2);
+#pragma GCC unroll 16
+    for (int i = 0; i < STEP * ROWS; i += LINE) __builtin_prefetch(rows + i, 0, 2);
+    weights.from += weights.step;
+    rows += STEP * ROWS;
+    multiply<ROWS, VECS>(acc, a + c, stride, w + c * VECS * LANES, std::min(STEP, depth - c));
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 2
     for (int v = 0; v < VECS; ++v) store(out + r * out_stride + v * LANES, acc[r][v]);
 }
 
-using Product = void (*)(const float*, std::ptrdiff_t, const float*, int, float*, std::ptrdiff_t, Ahead, Ahead);
+using Product = void (*)(const float*, std::ptrdiff_t, const float*, int, float*, std::ptrdiff_t, Ahead, const float*);
 
 // The product of an even number of rows, and a choice of panels of one or two vectors.
 template <int VECS>
@@ -79,7 +93,6 @@ struct Layer {
 };
 
 constexpr int POINTS = 8, SPECTRUM = POINTS * POINTS;  // one way and both ways
-constexpr int LINE = 16;  // floats in a line of the cache
 
 // Fetch a line of each of SIDE x SIDE pixels of a map into the cache, to be read or (1) written soon.
 template <int SIDE, int WRITTEN>
@@ -201,9 +214,8 @@ class Tiles {
       for (int b = 0; b < blocks; ++b) {
         const float* a = spectrum + f * step_in + static_cast<std::ptrdiff_t>(b) * block * depth;
         float* out = products + b * block * STEP_OUT + f * PANEL;
-        const Ahead weight = {panel + apart + b * PANEL * depth / blocks, PANEL / blocks};
-        const Ahead tile = {a + block * depth, block};
-        product(a, depth, panel, depth, out, STEP_OUT, weight, tile);
+        const Ahead next = {panel + apart + b * PANEL * depth / blocks, STEP * PANEL / blocks};
+        product(a, depth, panel, depth, out, STEP_OUT, next, a + block * depth);
       }
     }
   }
@@ -265,13 +277,19 @@ struct Window {
 
 template <int ROWS, int VECS>
 static void direct_block(const Layer& layer, const Window& window, const float* panel, int k, int y, int x) {
-  Vec acc[ROWS][VECS] = {};
+  Vec acc[ROWS][VECS];
+#pragma GCC unroll 16
+  for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 2
+    for (int v = 0; v < VECS; ++v) acc[r][v] = Vec{};
   const float* corner = layer.input.data + y * window.stride * layer.input.row + x * window.stride * layer.input.pixel;
   for (int i = 0; i < window.height; ++i)
     for (int j = 0; j < window.width; ++j, panel += layer.inputs * VECS * LANES)
       multiply<ROWS, VECS>(acc, corner + i * layer.input.row + j * layer.input.pixel,
-                           window.stride * layer.input.pixel, panel, layer.inputs, [](int) {});
+                           window.stride * layer.input.pixel, panel, layer.inputs);
+#pragma GCC unroll 16
   for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 2
     for (int v = 0; v < VECS; ++v) {
       const int channel = k + v * LANES;
       Vec out = acc[r][v] + (layer.bias ? load(layer.bias + channel) : Vec{});
