@@ -1,5 +1,6 @@
 """The one path from pixels to pixels: precision, columns with blended seams, and what the network saw."""
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -22,6 +23,8 @@ from nrknet.strength import blend, check_strength
 from nrknet.tiling import CONTEXT, MIN_TILE, Column, TiledNetwork
 from nrknet.weights import bundled_models, load_model, pick_device
 
+log = logging.getLogger(__name__)
+
 Progress = Callable[[float], None]
 AnyPixels = TypeVar("AnyPixels", bound=Pixels)  # whoever gives 8 bits gets 8 bits, and type checkers know it
 
@@ -37,9 +40,10 @@ class Deblurrer:
     Args:
         model: an NRKNet, or anything `load_model` takes; "default" is the best network that is bundled.
         device: "auto" (CUDA, else MPS, else CPU), "cpu", "cuda", "mps".
-        precision: "exact" (float32 throughout), or "auto": bfloat16 coefficients on CUDA, float32 elsewhere;
-            pixels are always computed in float32, and tiles where bfloat16 runs over are computed again in float32.
-            "exact" gives the same bits every time on one machine; elsewhere see docs/reliability.md.
+        precision: "exact" (float32 throughout), or "auto": bfloat16 coefficients on CUDA; on a CPU float32 that is
+            kept in float16 between convolutions, where the processor converts it by itself. Pixels are always computed
+            in float32, and what runs over is computed again in float32. "exact" gives the same bits every time on one
+            machine; elsewhere see docs/reliability.md.
         tile: side in pixels of the tiles that large photos are split into, at least 160, or "auto"; the network
             reads 128 pixels more on every side of a tile, 256 with "exact". On a CPU tiles are as high as the photo.
 
@@ -78,7 +82,7 @@ class Deblurrer:
 
     def _banded(self) -> BandedNetwork:
         if self.device.type == "cpu":
-            return StreamedNetwork(self.model)
+            return StreamedNetwork(self.model, halves=self.precision == "auto")
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return TiledNetwork(
             self.model, tile=self.tile, context=self._context, precision=self._precision, exact=self._exact
@@ -173,7 +177,7 @@ class Deblurrer:
         return terms if terms < self.num_terms else None
 
     def _precision(self) -> AbstractContextManager[None]:
-        """On CUDA bfloat16 autocast, unless "exact"; float32 elsewhere."""
+        """On CUDA bfloat16 autocast, unless "exact"; none elsewhere."""
         if self.device.type == "cuda" and self.precision == "auto":
             return torch.autocast("cuda", torch.bfloat16)
         return self._exact()
@@ -190,7 +194,7 @@ class Deblurrer:
         self, image: Pixels, progress: Progress | None, radius: NDArray[np.float32] | None = None,
         details: list[ScaleDetails] | None = None, terms: int | None = None,
     ) -> Pixels:  # fmt: skip
-        """Deblur columns of tiles from left to right, each from top to bottom; few rows of them exist as floats.
+        """The restored photo; in float32 where numbers run over before.
 
         Args:
             image, progress: as for a call.
@@ -200,17 +204,32 @@ class Deblurrer:
         """
         _check(image)
         highest = self._highest(terms)
+        try:
+            return self._restored(self._network, image, progress, radius, details, highest)
+        except NotFinite:
+            if self.device.type != "cpu" or self.precision == "exact":
+                raise
+            log.warning("numbers ran over in float16: the photo is restored again in float32")
+            if details is not None:
+                details.clear()
+            return self._restored(StreamedNetwork(self.model), image, progress, radius, details, highest)
+
+    def _restored(
+        self, network: BandedNetwork, image: Pixels, progress: Progress | None, radius: NDArray[np.float32] | None,
+        details: list[ScaleDetails] | None, highest: int | None,
+    ) -> Pixels:  # fmt: skip
+        """Deblur columns of tiles from left to right, each from top to bottom; few rows of them exist as floats."""
         image = image if image.flags.c_contiguous else image.copy()
         height = len(image)
         restored = np.empty_like(image)
         columns = Column.all(image.shape[:2], self.tile, self._context, self.model.config.size_multiple)
         if details is not None and len(columns) > 1:
-            for _ in self._network(image, details=details):
+            for _ in network(image, details=details):
                 pass
         for column in columns:
             part, whole = image[:, column.start : column.stop], len(columns) == 1
             kept = details if whole else None
-            for band in self._network(part, radius=radius is not None, details=kept, highest=highest):
+            for band in network(part, radius=radius is not None, details=kept, highest=highest):
                 if not is_finite(band.image):  # clipped and rounded, it would look like a photo
                     raise NotFinite(band.start, band.stop)
                 colours = column.blended(band.image, band.start)

@@ -16,6 +16,7 @@ from networks import one_line, random_network
 from benchmarks.reliability.extremes import constants, everything, patterns
 from nrknet.analysis import Pixels
 from nrknet.config import PRESETS
+from nrknet.fast.compiler import library
 from nrknet.folder import WEIGHTS_FILE
 from nrknet.inference import Deblurrer
 from nrknet.model import NRKNet
@@ -25,8 +26,8 @@ from nrknet.weights import load_model, save_model
 
 ROOT = Path(__file__).parent.parent
 DTYPES = (np.uint8, np.uint16)
-AGREEMENT = 1e-4
-"""Of the range: how far the fast path may be from PyTorch's float32 (80 dB at worst; measured 3e-5)."""
+AGREEMENT = {"exact": 1e-4, "auto": 1e-3}
+"""Of the range: how far each precision may be from PyTorch's float32 at any pixel (measured 4e-5 and 5e-4)."""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_extreme_photos_come_back_as_the_reference_computes_them(
     deblurrer, top = Deblurrer(model, precision=precision), np.iinfo(dtype).max
     for name, photo in everything(dtype):
         error = np.abs(deblurrer(photo).astype(np.float64) - reference(model, photo)).max()
-        assert error <= 0.5 + AGREEMENT * top, name
+        assert error <= 0.5 + AGREEMENT[precision] * top, name
 
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 200), (130, 17)])
@@ -66,7 +67,7 @@ def test_so_do_photos_of_the_smallest_sizes(model: NRKNet, size: tuple[int, int]
     deblurrer = Deblurrer(model)
     for name, photo in patterns(np.uint16, height=size[0], width=size[1]):
         error = np.abs(deblurrer(photo).astype(np.float64) - reference(model, photo)).max()
-        assert error <= 0.5 + AGREEMENT * 65535, name
+        assert error <= 0.5 + AGREEMENT["auto"] * 65535, name
 
 
 def test_tiles_give_what_the_whole_gives_on_extreme_photos(lite: NRKNet) -> None:
@@ -95,7 +96,7 @@ def test_8_and_16_bits_give_the_same_picture(model: NRKNet) -> None:
     deblurrer = Deblurrer(model)
     for name, photo in everything(np.uint8):
         eight, sixteen = deblurrer(photo), deblurrer(photo.astype(np.uint16) * 257)
-        assert np.abs(eight * 257.0 - sixteen).max() <= 129 + AGREEMENT * 65535, name
+        assert np.abs(eight * 257.0 - sixteen).max() <= 129 + AGREEMENT["auto"] * 65535, name
 
 
 def test_analysis_of_extreme_photos_is_finite(lite: NRKNet) -> None:
@@ -144,6 +145,23 @@ def test_a_tile_that_runs_over_in_16_bits_is_computed_again_in_32(
     assert "numbers ran over in rows 0 to 40" in caplog.text
 
 
+def test_a_photo_whose_maps_run_over_in_16_bits_is_restored_again_in_32(
+    lite: NRKNet, caplog: pytest.LogCaptureFixture
+) -> None:
+    # what passes from the first to the second convolution of a block, as above
+    large = scaled(scaled(lite, 1e7, "image_head.blocks.0.first.weight"), 1e-7, "image_head.blocks.0.second.weight")
+    exact = Deblurrer(large, precision="exact")
+    with caplog.at_level(logging.WARNING):
+        expected = exact.analyze(PHOTO)
+        assert caplog.text == ""
+        seen = Deblurrer(large).analyze(PHOTO)
+        again = not caplog.text == ""
+    assert np.array_equal(seen.image, expected.image) and np.array_equal(seen.defocus_map, expected.defocus_map)
+    assert seen.coefficients is not None and len(seen.coefficients) == large.config.num_scales
+    kernels = library()
+    assert again == (kernels is not None and bool(kernels.nrknet_halves()))
+
+
 @torch.no_grad()
 def test_a_photo_that_does_not_run_over_is_computed_once(lite: NRKNet, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
@@ -183,7 +201,7 @@ def test_large_logits_and_gates_saturate(lite: NRKNet) -> None:
     # exponentials of the compiled kernels against PyTorch's
     steep = scaled(lite, 1e5, "head.posterior.weight", "memory.gates.weight")
     for name, photo in patterns(np.uint16):
-        error = np.abs(Deblurrer(steep)(photo).astype(np.float64) - reference(steep, photo)).max()
+        error = np.abs(Deblurrer(steep, precision="exact")(photo).astype(np.float64) - reference(steep, photo)).max()
         assert np.isfinite(error) and error <= 0.5 + 0.01 * 65535, name
 
 
@@ -259,4 +277,4 @@ def test_the_compiled_kernels_give_the_same_bits_with_any_number_of_threads() ->
         command = [sys.executable, "-c", HASHES, threads]
         environment = {**os.environ, "OMP_NUM_THREADS": threads}
         said.add(subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout)
-    assert len(said) == 1 and len(set(said.pop().split())) == 1  # and "auto" is "exact" on a CPU
+    assert len(said) == 1  # of both precisions

@@ -18,6 +18,7 @@ from nrknet.analysis import ScaleDetails, blur_radius
 from nrknet.config import PRESETS
 from nrknet.fast import compiler, rows
 from nrknet.fast.network import StreamedNetwork
+from nrknet.fast.steps import Convolve
 from nrknet.model import NRKNet, NRKNetOutput
 from nrknet.neumann import fuse_scales
 
@@ -172,6 +173,30 @@ def test_memory_does_not_grow_with_the_height(name: str, monkeypatch: pytest.Mon
         (wiring,) = network._spare
         held.append(wiring.bytes)
     assert held[0] == held[1]
+
+
+@pytest.mark.parametrize("name", sorted(ALL_CONFIGS))
+def test_maps_in_half_precision_take_less_memory_and_give_the_same_image(name: str) -> None:
+    model, photo = random_network(ALL_CONFIGS[name]), random_photo(150, 100)
+    exact, halves = StreamedNetwork(model), StreamedNetwork(model, halves=True)
+    expected, image = streamed(exact, photo)[0], streamed(halves, photo)[0]
+    (wiring,), (other,) = halves._spare, exact._spare
+    kept = {step for step in wiring._steps if step.rows.dtype == torch.float16}
+    if not any(step.writes_halves for step in wiring._steps if isinstance(step, Convolve)):
+        assert not kept
+        pytest.skip("the kernels here keep none")
+    assert len(kept) > 10 and wiring.bytes < 0.9 * other.bytes
+    for step in wiring._steps:
+        assert isinstance(step, Convolve) or not kept & set(step.inputs)
+    assert not torch.equal(image, expected)
+    assert (image - expected).norm() < 2e-3 * expected.norm()
+
+
+def test_without_kernels_no_maps_are_in_half_precision() -> None:
+    with without_kernels():
+        network = StreamedNetwork(random_network(PRESETS["lite"]), halves=True)
+        streamed(network, random_photo(32, 32))
+        assert all(step.rows.dtype == torch.float32 for step in network._spare[0]._steps)
 
 
 @torch.inference_mode()

@@ -62,6 +62,36 @@ def test_a_convolution(size: tuple[int, int], inputs: int, outputs: int, taps: i
         assert (out[..., outputs:] == 0).all()  # what the next layer's zero weights are multiplied with
 
 
+@pytest.mark.parametrize("size", [(1, 1), (13, 37), (30, 61)], ids=str)
+@pytest.mark.parametrize(("inputs", "outputs"), [(16, 16), (48, 80), (3, 64)])
+@pytest.mark.parametrize(("taps", "stride", "enlarge"), [(3, 1, False), (3, 2, False), (5, 1, False), (4, 1, True)])
+def test_maps_in_half_precision(
+    size: tuple[int, int], inputs: int, outputs: int, taps: int, stride: int, enlarge: bool
+) -> None:
+    """What is computed from them is as from the same numbers in float32, and rounded when it is kept."""
+    torch.manual_seed(0)
+    weight = torch.randn(*((inputs, outputs) if enlarge else (outputs, inputs)), taps, taps)
+    weight = _as_convolution(weight) if enlarge else weight
+    layer = operations.convolution(weight, stride=stride, relu=True, enlarge=enlarge)
+    if not layer.writes_halves:
+        assert not layer.reads_halves
+        pytest.skip("halves are not for these")
+    high, wide = ((n - 1) * stride + weight.shape[2] for n in size)
+    window = as_map(torch.randn(inputs, high, wide).half().float(), filled(inputs))
+    made = [n * (2 if enlarge else 1) for n in size]
+    residual = as_map(torch.randn(outputs, *made).half().float(), filled(outputs), slack=0)
+    expected, found = torch.empty(*made, filled(outputs)), torch.full((*made, filled(outputs)), torch.nan).half()
+    layer(window, expected, residual if layer.reads_halves else None)
+    if layer.reads_halves:
+        layer(window.half(), found, residual.half())
+    else:
+        layer(window, found)
+    assert torch.equal(found, expected.half())
+    too_much = window * 1e6
+    layer(too_much, found)
+    assert found.isinf().any()  # nothing is cut off where nobody would see it
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (11, 26)], ids=str)
 @pytest.mark.parametrize(("inputs", "outputs"), [(16, 16), (48, 24), (96, 48)])
 @pytest.mark.parametrize("with_residual", [False, True])

@@ -15,11 +15,11 @@ class Image(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), ("row", ctypes.c_int64), ("step", ctypes.c_int64))
 
 
-def image(x: Tensor | None) -> Image:
-    """A map (rows, columns, channels), or none."""
+def image(x: Tensor | None, *, halves: bool = False) -> Image:
+    """A map (rows, columns, channels) of floats or halves, or none."""
     if x is None:
         return Image()
-    assert x.dtype == torch.float32 and x.stride(2) == 1 and x.device.type == "cpu"
+    assert x.dtype == (torch.float16 if halves else torch.float32) and x.stride(2) == 1 and x.device.type == "cpu"
     return Image(x.data_ptr(), x.stride(0), x.stride(1))
 
 
@@ -49,8 +49,8 @@ Source = _structure("Source", (Image, "image"), (_I, "first rows columns channel
 Part = _structure("Part", (Source, "source"), (_I, "mode reserved"))
 Layer = _structure(
     "Layer", (_P, "weights bias"), (Image, "input output residual"),
-    (_I, "rows columns inputs outputs relu taps stride enlarge"),
-)
+    (_I, "rows columns inputs outputs relu taps stride enlarge input_halves output_halves residual_halves"),
+)  # fmt: skip
 Window = _structure("Window", (_I, "height width stride"))
 Blur = _structure(
     "Blur", (_P, "taps mix bias"), (Image, "input coefficients output"), (_I, "atoms first last height width subtract")

@@ -3,6 +3,7 @@
 import mmap
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -36,6 +37,8 @@ def shift(memory: Tensor, first: int, count: int, *, planar: bool) -> None:
     """Rows [first, first + count) of memory (rows, columns, channels), or (planes, rows, columns), to its start."""
     if first == 0 or count == 0:
         return
+    if memory.dtype == torch.float16:
+        memory = memory.view(torch.float32)  # they are only moved
     if not library():
         rows = (memory.transpose(0, 1) if planar else memory).numpy()
         np.copyto(rows[:count], rows[first : first + count])  # which NumPy takes care of where they overlap
@@ -56,6 +59,7 @@ def add(one: Tensor, other: Tensor, out: Tensor, *, planar: bool) -> None:
 
 
 def _rows(x: Tensor) -> Image:
-    """A map (rows, columns, channels) as one plane whose columns are all numbers of a row."""
+    """A map (rows, columns, channels) of floats as one plane whose columns are all numbers of a row."""
+    assert x.dtype == torch.float32
     assert x.stride(1) == x.shape[2] and x.stride(2) == 1
     return Image(x.data_ptr(), x.stride(0), 0)

@@ -18,6 +18,11 @@ from nrknet.neumann import BlurOperator, LearnedFusion
 class Convolution(Protocol):
     """A convolution of padded rows with what follows it: bias, ReLU, a sum."""
 
+    writes_halves: bool
+    """Whether `out` may be float16, too."""
+    reads_halves: bool
+    """Whether `window` and `residual` may be float16, too."""
+
     def __call__(self, window: Tensor, out: Tensor, residual: Tensor | None = None) -> None:
         """Convolve.
 
@@ -78,6 +83,8 @@ def _filled(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]
 
 class TorchConvolution:
     """`Convolution` by PyTorch."""
+
+    writes_halves = reads_halves = False
 
     def __init__(self, weight: Tensor, bias: Tensor | None, *, stride: int, relu: bool, enlarge: bool) -> None:
         weight, self.bias = _filled(weight, bias)
@@ -155,6 +162,8 @@ class CompiledConvolution:
             matrices = torch.einsum("ai,kcij,bj->abck", g, weight.double(), g).float().flatten(0, 1)
         else:
             matrices = weight.permute(2, 3, 1, 0).reshape(1, -1, self._outputs)
+        self.writes_halves = bool(kernels.nrknet_halves())
+        self.reads_halves = self.writes_halves and self._taps > 0
         panel = kernels.nrknet_panel()
         parts = [matrices[..., k : k + panel].flatten(1) for k in range(0, self._outputs, panel)]
         packed = torch.cat(parts, dim=1)
@@ -164,10 +173,12 @@ class CompiledConvolution:
         assert window.shape[2] == window.stride(1) == self._inputs
         assert out.shape[2] == self._outputs // (4 if self._enlarge else 1)
         rows, columns = (n // 2 for n in out.shape[:2]) if self._enlarge else out.shape[:2]
+        halves = [x is not None and x.dtype == torch.float16 for x in (window, out, residual)]
+        maps = [image(x, halves=half) for x, half in zip((window, out, residual), halves, strict=True)]
+        assert self.reads_halves or not (halves[0] or halves[2])
         layer = bindings.Layer(
-            pointer(self._weights), pointer(self._bias), image(window), image(out), image(residual),
-            rows, columns, self._depth, self._outputs, self._relu, self._taps,
-            self._window.stride, self._enlarge,
+            pointer(self._weights), pointer(self._bias), *maps, rows, columns, self._depth, self._outputs,
+            self._relu, self._taps, self._window.stride, self._enlarge, *halves,
         )  # fmt: skip
         if self._taps:
             call("winograd", layer)

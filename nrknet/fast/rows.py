@@ -37,6 +37,7 @@ class Rows:
         self.size = self.height, self.width = size
         self.planar, self.pad, self.mode = planar, pad, mode
         self.channels = channels if planar else -(-channels // CHANNELS) * CHANNELS
+        self.dtype = torch.float32
         self.made = 0
         self._first = -pad  # the row of the map that the first row of the memory holds
         self._wanted: list[int] = []  # per reader, the first row it still needs
@@ -66,7 +67,7 @@ class Rows:
         return capacity + _SLACK, self.width + 2 * self.pad + _SLACK, self.channels
 
     def allocate(self, memory: Tensor) -> None:
-        """Take memory of this `shape`, filled with zeros."""
+        """Take memory of this `shape` and `dtype`, filled with zeros."""
         self._capacity = memory.shape[1] if self.planar else memory.shape[0] - _SLACK
         self._memory = memory
 

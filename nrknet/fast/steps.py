@@ -111,6 +111,16 @@ class Convolve(Step):
         self._layer, self._kernel, self._stride, self._enlarge = layer, kernel, stride, enlarge
         self._skip = source.rows.pad - kernel // 2  # columns of padding that this kernel does not reach
 
+    @property
+    def writes_halves(self) -> bool:
+        """Whether the map may be in half precision, as far as this step is concerned."""
+        return self._layer.writes_halves
+
+    @property
+    def reads_halves(self) -> bool:
+        """Whether the maps that are read may be so."""
+        return self._layer.reads_halves
+
     def reach(self, start: int, stop: int) -> Reach:
         half = self._kernel // 2
         if self._enlarge:

@@ -1,7 +1,8 @@
 // Vectors, maps, threads and their memory: what all kernels stand on.
 //
 // Maps are rows x columns x channels (channels last) or planes x rows x columns; the caller has padded them where a
-// kernel reads beyond the ends. Vectors are GCC's and Clang's own, so nothing here names a processor but block sizes.
+// kernel reads beyond the ends. Vectors are GCC's and Clang's own, so nothing here names a processor but block sizes and
+// how halves are converted.
 
 #pragma once
 
@@ -19,6 +20,9 @@
 #include <thread>
 #include <vector>
 
+#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__F16C__))
+#include <immintrin.h>
+#endif
 #if !defined(_WIN32)
 #include <pthread.h>
 #endif
@@ -40,11 +44,39 @@ typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4)));
 
 static inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
 static inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
+
+// A number in IEEE half precision: maps of these take half the memory, and half the time to go there and back. What is
+// too large for them becomes infinite. Only for processors that convert them by themselves.
+struct Half {
+  std::uint16_t bits;
+};
+#if defined(__AVX512F__)
+constexpr bool HALVES = true;
+static inline Vec load(const Half* p) {
+  return (Vec)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+static inline void store(Half* p, Vec v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
+}
+#elif defined(__AVX2__) && defined(__F16C__)
+constexpr bool HALVES = true;
+static inline Vec load(const Half* p) {
+  return (Vec)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+static inline void store(Half* p, Vec v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
+}
+#else
+constexpr bool HALVES = false;
+static inline Vec load(const Half*) { return Vec{}; }
+static inline void store(Half*, Vec) {}
+#endif
+
 static inline Vec positive(Vec v) { return v < 0.0f ? Vec{} : v; }  // NaN stays, so that it is noticed
 
 struct Image {
   float* data;
-  std::int64_t row, pixel;  // floats from row to row, from pixel to pixel
+  std::int64_t row, pixel;  // numbers from row to row, from pixel to pixel
 };
 
 struct Planes {

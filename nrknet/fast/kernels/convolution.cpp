@@ -1,5 +1,5 @@
 // Convolutions with what follows them: bias, ReLU, a sum. Counts of channels are multiples of 16, but for what direct
-// ones read.
+// ones read. They compute in floats; what Winograd's ones read and all write may be halves.
 //
 // Those at stride 1 use Winograd's algorithm (Lavin and Gray, CVPR 2016) on tiles of 8x8 inputs: 3x3 ones F(6x6, 3x3),
 // 5x5 ones F(4x4, 5x5), and transposed ones, as four 2x2 ones, F(7x7, 2x2). So 64 products give 36, 16 or 49 outputs,
@@ -34,7 +34,8 @@ struct Ahead {
 };
 
 constexpr int STEP = 16;  // channels; their number divides by it
-constexpr int LINE = 16;  // floats in a line of the cache
+template <typename T>
+constexpr int LINE = 64 / sizeof(T);  // numbers in a line of the cache
 
 // Loops over `acc` are unrolled, or it would go through memory.
 template <int ROWS, int VECS>
@@ -47,9 +48,9 @@ static void product(const float* a, std::ptrdiff_t stride, const float* w, int d
     for (int v = 0; v < VECS; ++v) acc[r][v] = Vec{};
   for (int c = 0; c < depth; c += STEP) {
 #pragma GCC unroll 16
-    for (int i = 0; i < STEP * VECS * LANES / 4; i += LINE) __builtin_prefetch(weights.from + i, 0, 2);
+    for (int i = 0; i < STEP * VECS * LANES / 4; i += LINE<float>) __builtin_prefetch(weights.from + i, 0, 2);
 #pragma GCC unroll 16
-    for (int i = 0; i < STEP * ROWS; i += LINE) __builtin_prefetch(rows + i, 0, 2);
+    for (int i = 0; i < STEP * ROWS; i += LINE<float>) __builtin_prefetch(rows + i, 0, 2);
     weights.from += weights.step;
     rows += STEP * ROWS;
     multiply<ROWS, VECS>(acc, a + c, stride, w + c * VECS * LANES, std::min(STEP, depth - c));
@@ -90,13 +91,19 @@ struct Layer {
   std::int32_t taps;  // of Winograd's algorithm, or 0
   std::int32_t stride;   // 2: inputs are blocks of 2x2 pixels of inputs/4 channels
   std::int32_t enlarge;  // outputs are blocks of 2x2 sub-pixels of outputs/4 channels
+  std::int32_t input_halves, output_halves, residual_halves;  // what these hold instead of floats
 };
+
+template <typename T>
+static inline T* numbers(const Image& image) {
+  return reinterpret_cast<T*>(image.data);
+}
 
 constexpr int POINTS = 8, SPECTRUM = POINTS * POINTS;  // one way and both ways
 
 // Fetch a line of each of SIDE x SIDE pixels of a map into the cache, to be read or (1) written soon.
-template <int SIDE, int WRITTEN>
-static inline void fetch(const Image& image, const float* corner) {
+template <int SIDE, int WRITTEN, typename T>
+static inline void fetch(const Image& image, const T* corner) {
   for (int i = 0; i < SIDE; ++i)
 #pragma GCC unroll 8
     for (int j = 0; j < SIDE; ++j) __builtin_prefetch(corner + i * image.row + j * image.pixel, WRITTEN, 3);
@@ -162,28 +169,31 @@ class Tiles {
 
   static void work(const Layer& layer, int first, int count) {
     const Tiles tiles(layer, first, count);
-    tiles.transform();
+    const auto gather = layer.output_halves ? tiles.gather_of<Half>() : tiles.gather_of<float>();
+    layer.input_halves ? tiles.transform<Half>() : tiles.transform<float>();
     for (int k = 0; k < layer.outputs; k += PANEL) {
       tiles.multiply_points(k);
-      tiles.gather(k, std::min(k + PANEL, layer.outputs));
+      (tiles.*gather)(k, std::min(k + PANEL, layer.outputs));
     }
   }
 
  private:
   // From inputs to points, each a matrix (tiles x inputs).
+  template <typename T>
   __attribute__((noinline)) void transform() const {
     const int stride = layer.stride;
     const Image image = {nullptr, stride * layer.input.row, stride * layer.input.pixel};
     const int segment = layer.inputs / stride;  // channels that are beside each other, those of a row of the block
     for (int t = 0; t < count; ++t) {
       const int y = (first + t) / across * SIDE, x = (first + t) % across * SIDE;
-      const float* corner = layer.input.data + y * image.row + x * image.pixel;
+      const T* corner = numbers<const T>(layer.input) + y * image.row + x * image.pixel;
       for (int c = 0; c < layer.inputs; c += LANES) {
-        const float* from = corner + (c < segment ? c : layer.input.row + c - segment);
-        if (c % LINE == 0)  // what comes next
-          fetch<POINTS, 0>(image, (c + LINE) % segment         ? from + LINE
-                                  : c + LINE < layer.inputs ? corner + layer.input.row
-                                                            : corner + SIDE * image.pixel);
+        const int within = c < segment ? c : c - segment;
+        const T* from = corner + (c < segment ? 0 : layer.input.row) + within;
+        if (within % LINE<T> == 0)  // what comes next
+          fetch<POINTS, 0>(image, within + LINE<T> < segment ? from + LINE<T>
+                                  : c < segment && segment < layer.inputs ? corner + layer.input.row
+                                                                          : corner + SIDE * image.pixel);
         Vec half[POINTS][POINTS], d[POINTS], r[POINTS];
         for (int j = 0; j < POINTS; ++j) {
 #pragma GCC unroll 8
@@ -220,7 +230,15 @@ class Tiles {
     }
   }
 
-  // From points to outputs [start, stop).
+  using Gather = void (Tiles::*)(int, int) const;
+
+  template <typename T>
+  Gather gather_of() const {
+    return layer.residual_halves ? &Tiles::gather<T, Half> : &Tiles::gather<T, float>;
+  }
+
+  // From points to outputs [start, stop), in numbers of one type, with the residual in another.
+  template <typename T, typename R>
   __attribute__((noinline)) void gather(int start, int stop) const {
     const int channels = ENLARGED ? layer.outputs / 4 : layer.outputs, apart = ENLARGED ? 2 : 1;
     for (int t = 0; t < count; ++t) {
@@ -235,9 +253,9 @@ class Tiles {
 #pragma GCC unroll 8
           for (int i = 0; i < SIDE; ++i) half[i][j] = out[i];
         }
-        if (k % LINE == 0 && !ENLARGED) {
-          const float* to = layer.output.data + top * layer.output.row + left * layer.output.pixel;
-          fetch<SIDE, 1>(layer.output, k + LINE < stop ? to + k + LINE : to + SIDE * layer.output.pixel + start);
+        if ((k - start) % LINE<T> == 0 && !ENLARGED) {
+          const T* to = numbers<T>(layer.output) + top * layer.output.row + left * layer.output.pixel;
+          fetch<SIDE, 1>(layer.output, k + LINE<T> < stop ? to + k + LINE<T> : to + SIDE * layer.output.pixel + start);
         }
         const Vec bias = layer.bias ? load(layer.bias + k) : Vec{};
         // the first sub-pixel is made from the pixel before and its own, the second from its own and the one after
@@ -247,9 +265,9 @@ class Tiles {
         for (int i = std::max(0, down - top); i < std::min(SIDE, layer.rows + down - top); ++i) {
           const int row = (top + i - down) * apart + down;
           inverse_transform<SIDE>(half[i], out);
-          float* to = layer.output.data + row * layer.output.row + column * layer.output.pixel + channel;
-          const float* add =
-              layer.residual.data + row * layer.residual.row + column * layer.residual.pixel + channel;
+          T* to = numbers<T>(layer.output) + row * layer.output.row + column * layer.output.pixel + channel;
+          const R* add =
+              numbers<const R>(layer.residual) + row * layer.residual.row + column * layer.residual.pixel + channel;
 #pragma GCC unroll 8
           for (int j = 0; j < SIDE; ++j) {
             if (j < from_x || j >= to_x) continue;
@@ -275,7 +293,7 @@ struct Window {
   std::int32_t height, width, stride;
 };
 
-template <int ROWS, int VECS>
+template <int ROWS, int VECS, typename T>
 static void direct_block(const Layer& layer, const Window& window, const float* panel, int k, int y, int x) {
   Vec acc[ROWS][VECS];
 #pragma GCC unroll 16
@@ -296,22 +314,23 @@ static void direct_block(const Layer& layer, const Window& window, const float* 
       if (layer.relu) out = positive(out);
       if (layer.residual.data)
         out += load(layer.residual.data + y * layer.residual.row + (x + r) * layer.residual.pixel + channel);
-      store(layer.output.data + y * layer.output.row + (x + r) * layer.output.pixel + channel, out);
+      store(numbers<T>(layer.output) + y * layer.output.row + (x + r) * layer.output.pixel + channel, out);
     }
 }
 
-template <int VECS>
+template <int VECS, typename T>
 static void direct_row(const Layer& layer, const Window& window, const float* panel, int k, int y) {
   int x = 0;
-  for (; x + BLOCK <= layer.columns; x += BLOCK) direct_block<BLOCK, VECS>(layer, window, panel, k, y, x);
-  for (; x + 4 <= layer.columns; x += 4) direct_block<4, VECS>(layer, window, panel, k, y, x);
-  for (; x < layer.columns; ++x) direct_block<1, VECS>(layer, window, panel, k, y, x);
+  for (; x + BLOCK <= layer.columns; x += BLOCK) direct_block<BLOCK, VECS, T>(layer, window, panel, k, y, x);
+  for (; x + 4 <= layer.columns; x += 4) direct_block<4, VECS, T>(layer, window, panel, k, y, x);
+  for (; x < layer.columns; ++x) direct_block<1, VECS, T>(layer, window, panel, k, y, x);
 }
 
 extern "C" {
 
 std::int32_t nrknet_panel() { return PANEL; }
 std::int32_t nrknet_lanes() { return LANES; }
+std::int32_t nrknet_halves() { return HALVES; }  // whether convolutions read and write them
 
 // weights: 64 x panels x inputs x PANEL (the last panel LANES where the outputs end there)
 void nrknet_winograd(const Layer* layer, std::int32_t threads) {
@@ -335,8 +354,10 @@ void nrknet_direct(const Layer* layer, const Window* window, std::int32_t thread
     const std::ptrdiff_t taps = static_cast<std::ptrdiff_t>(window->height) * window->width * layer->inputs;
     for (int k = 0; k < layer->outputs; k += PANEL) {
       const float* panel = layer->weights + taps * k;
-      if (layer->outputs - k >= PANEL) direct_row<2>(*layer, *window, panel, k, y);
-      else direct_row<1>(*layer, *window, panel, k, y);
+      const auto row = layer->outputs - k >= PANEL ? layer->output_halves ? direct_row<2, Half> : direct_row<2, float>
+                       : layer->output_halves      ? direct_row<1, Half>
+                                                   : direct_row<1, float>;
+      row(*layer, *window, panel, k, y);
     }
   });
 }
