@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from benchmarks import tradeoff
 from benchmarks.training_speed import measure
 from nrknet.config import NRKNetConfig
 
@@ -38,3 +41,16 @@ def test_training_speed_says_the_same_of_both_ways(head: str) -> None:
 def test_training_speed_wants_crops_that_fit_the_network() -> None:
     with pytest.raises(ValueError, match="20 pixels do not fit"):
         measure(NRKNetConfig(), side=20, steps=1, batch=1, plain_batch=1, device=torch.device("cpu"))
+
+
+def test_the_tradeoff_tells_gain_and_time_of_every_way(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for name in ("source", "target"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(random.integers(0, 256, (40, 48, 3)).astype(np.uint8)).save(tmp_path / name / "1.png")
+    rows = tradeoff.measure(tmp_path, model="lite", width=48, height=40, repeats=1)
+    assert [row["name"] for row in rows] == [
+        "as trained, exact", "as trained", "series cut after power 2", "series cut after power 1",
+    ]  # fmt: skip
+    assert rows[0]["gain_db"] == pytest.approx(rows[1]["gain_db"], abs=0.01)
+    assert len({row["gain_db"] for row in rows}) > 1 and all(row["milliseconds"] > 0 for row in rows)
