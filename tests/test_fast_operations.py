@@ -86,7 +86,8 @@ def test_maps_in_half_precision(
         layer(window.half(), found, residual.half())
     else:
         layer(window, found)
-    assert torch.equal(found, expected.half())
+    # rounded once, and never more; compilers may fuse one of both another way
+    assert torch.allclose(found.float(), expected, rtol=2**-11 + 1e-5, atol=1e-5 * float(expected.abs().max()))
     too_much = window * 1e6
     layer(too_much, found)
     assert found.isinf().any()  # nothing is cut off where nobody would see it
