@@ -6,17 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from nrknet.arrays import Floats, Pixels
 from nrknet.atoms import AtomBank, RecursiveAtoms
 from nrknet.config import NRKNetConfig
 from nrknet.kernels import variances
 from nrknet.model import NRKNet, ScaleOutput
 from nrknet.neumann import BlurOperator, contributions
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
-Floats = NDArray[np.float32]
 _NO_DETAILS = "this analysis holds no {}: it was made without details, or of a large photo"
 
 

@@ -1,17 +1,20 @@
 """Photos restored a band of rows at a time: what the networks for CPUs and for other devices have in common."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
+from nrknet.arrays import Floats, Pixels
 
-from nrknet.analysis import Pixels, ScaleDetails
+if TYPE_CHECKING:
+    from nrknet.analysis import ScaleDetails
 
 
 @dataclass(frozen=True)
 class Band:
-    """Rows [start, stop) of a restored photo, on the CPU, until the next band is asked for.
+    """Rows [start, stop) of a restored photo, until the next band is asked for.
 
     Attributes:
         start, stop: the rows.
@@ -21,8 +24,8 @@ class Band:
 
     start: int
     stop: int
-    image: Tensor
-    radius: Tensor | None
+    image: Floats
+    radius: Floats | None
 
 
 class BandedNetwork(Protocol):

@@ -5,6 +5,16 @@ from typing import Any, TypeVar
 
 _Value = TypeVar("_Value")
 
+RESIDUAL_STEP = 0.1
+"""Coordinates are of order 0.1 and every one counts: smaller steps keep Adam from shaking the image."""
+CORRECTION_STEP = 0.1
+"""The image head corrects Z_0 by a few hundredths of the range: its last convolution works at that scale."""
+RESPONSE_GAIN = 4.0
+"""What the series adds to the photo is a few times smaller than the photo: brought to its size for the image head."""
+EVIDENCE_BANDS = 4
+EVIDENCE_REACH = 24
+"""The evidence at a pixel depends on no pixel that is more than this many away (15 + 3 stem; even)."""
+
 ATOM_KINDS = ("recursive", "nonrecursive", "nonseparable", "gaussian")
 MAX_ATOMS = 64
 MAX_WIDTH = 512
@@ -234,6 +244,18 @@ _OURS = replace(
     evidence=True,
     image_blocks=2,
 )
+
+def powers_taken(power: int, *, expansion: str, highest: int | None = None) -> list[int]:
+    """The powers of I - D_t that a scale adds to Y_1 (Eq. 10, or Eq. 9 at every scale).
+
+    Args:
+        power: the scale's highest.
+        expansion: "cross_scale" takes that alone, "full" all from 1.
+        highest: leave out powers above this one.
+    """
+    powers = [power] if expansion == "cross_scale" else list(range(1, power + 1))
+    return [k for k in powers if highest is None or k <= highest]
+
 
 PRESETS: dict[str, NRKNetConfig] = {
     "paper": _PAPER,

@@ -1,25 +1,30 @@
-"""The model folder: config.json and model.safetensors, written atomically and read strictly."""
+"""The model folder: config.json and model.safetensors, written atomically and read strictly.
+
+Reading arrays does without PyTorch, which takes longer to import than a photo to restore.
+"""
+
+from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
-from torch import Tensor
 
+from nrknet.arrays import Floats
 from nrknet.config import NRKNetConfig
 from nrknet.replacement import replace_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONFIG_FILE, WEIGHTS_FILE, TRAINING_FILE = "config.json", "model.safetensors", "training.json"
 MAX_CONFIG_BYTES = 100_000
 """A configuration takes under 1000; what comes from elsewhere is not read whole to find that out."""
 MAX_HEADER_BYTES = 1_000_000
 """Names and shapes of the largest network take a tenth of it."""
-_TYPES = {
-    "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64, "I64": torch.int64,
-}  # fmt: skip
+_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64", "I64": "int64"}
 
 
 def write_folder(
@@ -42,6 +47,8 @@ def write_folder(
             stays as it is: atoms, basis and table are few, and a small error in them shows.
         only_changes: leave files alone that hold the same already.
     """
+    from safetensors.torch import save
+
     folder.mkdir(parents=True, exist_ok=True)
     stored = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     if half:
@@ -99,6 +106,8 @@ def read_description(folder: Path) -> tuple[NRKNetConfig, dict[str, Tensor]]:
         ValueError: a file is missing or broken, the configuration has unknown keys or bad values, or a type is not one
             that networks are stored in.
     """
+    import torch
+
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise ValueError(f"{folder} is not a model folder with {CONFIG_FILE} and {WEIGHTS_FILE}: no {name}")
@@ -114,7 +123,8 @@ def read_description(folder: Path) -> tuple[NRKNetConfig, dict[str, Tensor]]:
                 part = tensors.get_slice(name)
                 if part.get_dtype() not in _TYPES:
                     raise ValueError(f"{name[:80]} holds {part.get_dtype()}, expected one of {', '.join(_TYPES)}")
-                found[name] = torch.empty(part.get_shape(), dtype=_TYPES[part.get_dtype()], device="meta")
+                dtype = getattr(torch, _TYPES[part.get_dtype()])
+                found[name] = torch.empty(part.get_shape(), dtype=dtype, device="meta")
     except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(f"{path} is not a safetensors file of a network: {error}") from error
     return config, found
@@ -126,6 +136,8 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: the file is broken, or holds a number that is not finite.
     """
+    from safetensors.torch import load_file
+
     path = folder / WEIGHTS_FILE
     try:
         tensors = load_file(path)
@@ -134,6 +146,22 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
     check_finite(tensors, source=str(path))
     return tensors
+
+
+def read_arrays(folder: Path) -> dict[str, Floats]:
+    """Read the floats of model.safetensors as float32; names, shapes and numbers are not checked.
+
+    Raises:
+        ValueError: the file is missing or broken, or holds bfloat16, which NumPy has none of.
+    """
+    from safetensors.numpy import load_file
+
+    path = folder / WEIGHTS_FILE
+    try:
+        arrays = load_file(path)
+    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
+        raise ValueError(f"{path} is not a safetensors file of a network: {error}") from error
+    return {k: v.astype(np.float32, copy=False) for k, v in arrays.items() if v.dtype.kind == "f"}
 
 
 def check_finite(tensors: dict[str, Tensor], *, source: str) -> None:

@@ -1,27 +1,35 @@
 """The one path from pixels to pixels: precision, columns with blended seams, and what the network saw."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from nrknet.analysis import Analysis, Floats, Pixels, ScaleDetails, to_rgb
+from nrknet.accelerators import on_cpu
+from nrknet.arrays import Floats, Pixels
 from nrknet.bands import BandedNetwork
+from nrknet.bundled import bundled_folder, bundled_models
 from nrknet.collection import no_collection
+from nrknet.columns import CONTEXT, MIN_TILE, Column
 from nrknet.fast.elements import to_pixels
 from nrknet.fast.network import StreamedNetwork
 from nrknet.imageio import read_photo, write_photo
-from nrknet.model import MIN_SIZE, NRKNet
 from nrknet.numerics import NotFinite, is_finite
-from nrknet.photo import check_sides
+from nrknet.parameters import Parameters
+from nrknet.photo import SMALLEST_SIDE, check_sides
 from nrknet.strength import blend, check_strength
-from nrknet.tiling import CONTEXT, MIN_TILE, Column, TiledNetwork
-from nrknet.weights import bundled_models, load_model, pick_device
+
+if TYPE_CHECKING:
+    import torch
+
+    from nrknet.analysis import Analysis, ScaleDetails
+    from nrknet.model import NRKNet
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +44,9 @@ KERNEL_REACH = 384
 
 class Deblurrer:
     """Deblurs photos of any size in bounded memory.
+
+    On a CPU a network that comes with the package does without PyTorch until somebody asks for what it saw, or for
+    `model`: importing PyTorch takes longer than to restore a photo.
 
     Args:
         model: an NRKNet, or anything `load_model` takes; "default" is the best network that is bundled.
@@ -65,24 +76,38 @@ class Deblurrer:
             raise ValueError(f"tile must be 'auto' or a whole number of at least {MIN_TILE} pixels, got {tile!r}")
         if isinstance(model, str) and model == "default":
             model = next(iter(bundled_models()), model)
-        self.model = (model if isinstance(model, NRKNet) else load_model(model, device=device)).eval()
-        if isinstance(model, NRKNet) and device != "auto":
-            self.model.to(pick_device(device))
-        self.device = next(self.model.parameters()).device
+        self._parameters, self._on_cpu = _parameters(model, device)
+        self.config = self._parameters.config
         self.precision = precision
         self._context = CONTEXT[precision]
         self.tile = self._automatic_tile() if tile == "auto" else int(tile)
         self._network = self._banded()
 
+    @property
+    def model(self) -> NRKNet:
+        """The network, in evaluation mode; when its weights are changed, the next photo sees it."""
+        return self._parameters.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where it works."""
+        import torch
+
+        return torch.device("cpu") if self._on_cpu else next(self.model.parameters()).device
+
     def _automatic_tile(self) -> int:
         """As wide as memory well under 1 GB allows on a CPU; with its context 2048 pixels wide on a GPU."""
-        if self.device.type == "cpu":
-            return 3072 if self.model.config.widths[0] <= 32 else 2048
+        if self._on_cpu:
+            return 3072 if self.config.widths[0] <= 32 else 2048
         return 2048 - 2 * self._context
 
     def _banded(self) -> BandedNetwork:
-        if self.device.type == "cpu":
-            return StreamedNetwork(self.model, halves=self.precision == "auto")
+        if self._on_cpu:
+            return StreamedNetwork(self._parameters, halves=self.precision == "auto")
+        import torch
+
+        from nrknet.tiling import TiledNetwork
+
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return TiledNetwork(
             self.model, tile=self.tile, context=self._context, precision=self._precision, exact=self._exact
@@ -91,7 +116,7 @@ class Deblurrer:
     @property
     def num_terms(self) -> int:
         """The highest power of I - D_t in the network's series (Eq. 10)."""
-        config = self.model.config
+        config = self.config
         return max(config.powers(scale) for scale in range(1, config.num_scales + 1))
 
     def __call__(
@@ -116,7 +141,6 @@ class Deblurrer:
         check_strength(strength)
         return cast(AnyPixels, blend(image, self._run(image, progress, terms=terms), strength))
 
-    @torch.inference_mode()
     def analyze(
         self, image: Pixels, *, details: bool = True, terms: int | None = None, progress: Progress | None = None
     ) -> Analysis:
@@ -131,15 +155,20 @@ class Deblurrer:
         Raises:
             ValueError: as for a call.
         """
+        import torch
+
+        from nrknet.analysis import Analysis, to_rgb
+
         _check(image)
         if details and terms is not None:
             raise ValueError("details are of the whole series: with terms, analyze needs details=False")
         radius = np.empty(image.shape[:2], np.float32)
         scales: list[ScaleDetails] | None = [] if details and radius.size <= DETAIL_PIXELS else None
         restored = self._run(image, progress, radius, scales, terms=terms)
-        kernels = to_rgb(self.model.atoms.kernels().float().cpu(), self.model.config)
-        analysis = Analysis(restored, radius, None, None, kernels.numpy())
-        return analysis if scales is None else analysis.with_details(scales, self.model.config)
+        with torch.inference_mode():
+            kernels = to_rgb(self.model.atoms.kernels().float().cpu(), self.config)
+            analysis = Analysis(restored, radius, None, None, kernels.numpy())
+            return analysis if scales is None else analysis.with_details(scales, self.config)
 
     def kernel_at(self, image: Pixels, row: int, column: int) -> tuple[Floats, float]:
         """The defocus kernel at one pixel of a photo of any size (Eq. 1), from the pixels around it.
@@ -162,10 +191,10 @@ class Deblurrer:
         if not (0 <= row < height and 0 <= column < width):
             raise ValueError(f"the pixel must lie in the photo of {height}x{width}, got row {row}, column {column}")
         # from a multiple on, so that scales and stem halve the same pixels as in the whole photo
-        multiple = self.model.config.size_multiple
+        multiple = self.config.size_multiple
         top, left = (max(n - KERNEL_REACH, 0) // multiple * multiple for n in (row, column))
-        part = image[top : max(row + KERNEL_REACH, top + MIN_SIZE), left : max(column + KERNEL_REACH, left + MIN_SIZE)]
-        seen = self.analyze(part)
+        bottom, right = max(row + KERNEL_REACH, top + SMALLEST_SIDE), max(column + KERNEL_REACH, left + SMALLEST_SIDE)
+        seen = self.analyze(image[top:bottom, left:right])
         return seen.kernel_at(row - top, column - left), float(seen.defocus_map[row - top, column - left])
 
     def _highest(self, terms: int | None) -> int | None:
@@ -178,6 +207,8 @@ class Deblurrer:
 
     def _precision(self) -> AbstractContextManager[None]:
         """On CUDA bfloat16 autocast, unless "exact"; none elsewhere."""
+        import torch
+
         if self.device.type == "cuda" and self.precision == "auto":
             return torch.autocast("cuda", torch.bfloat16)
         return self._exact()
@@ -186,9 +217,10 @@ class Deblurrer:
         """Float32, on CUDA by convolutions without TF32 whose results do not depend on the order of threads."""
         if self.device.type != "cuda":
             return nullcontext()
+        import torch
+
         return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
-    @torch.inference_mode()
     @no_collection()
     def _run(
         self, image: Pixels, progress: Progress | None, radius: NDArray[np.float32] | None = None,
@@ -207,12 +239,12 @@ class Deblurrer:
         try:
             return self._restored(self._network, image, progress, radius, details, highest)
         except NotFinite:
-            if self.device.type != "cpu" or self.precision == "exact":
+            if not self._on_cpu or self.precision == "exact":
                 raise
             log.warning("numbers ran over in float16: the photo is restored again in float32")
             if details is not None:
                 details.clear()
-            return self._restored(StreamedNetwork(self.model), image, progress, radius, details, highest)
+            return self._restored(StreamedNetwork(self._parameters), image, progress, radius, details, highest)
 
     def _restored(
         self, network: BandedNetwork, image: Pixels, progress: Progress | None, radius: NDArray[np.float32] | None,
@@ -222,7 +254,7 @@ class Deblurrer:
         image = image if image.flags.c_contiguous else image.copy()
         height = len(image)
         restored = np.empty_like(image)
-        columns = Column.all(image.shape[:2], self.tile, self._context, self.model.config.size_multiple)
+        columns = Column.all(image.shape[:2], self.tile, self._context, self.config.size_multiple)
         if details is not None and len(columns) > 1:
             for _ in network(image, details=details):
                 pass
@@ -234,12 +266,29 @@ class Deblurrer:
                     raise NotFinite(band.start, band.stop)
                 colours = column.blended(band.image, band.start)
                 where = slice(band.start, band.stop), slice(column.first, column.first + colours.shape[2])
-                to_pixels(colours, restored[where], swap=self.model.config.channel_order == "bgr")
+                to_pixels(colours, restored[where], swap=self.config.channel_order == "bgr")
                 if radius is not None and band.radius is not None:
-                    radius[where] = column.blended(band.radius, band.start, plane=3)[0].numpy()
+                    radius[where] = column.blended(band.radius, band.start, plane=3)[0]
                 if progress is not None:
                     progress((column.number * height + band.stop) / (len(columns) * height))
         return restored
+
+
+def _parameters(model: NRKNet | str | Path, device: str | torch.device) -> tuple[Parameters, bool]:
+    """The network, and whether it is on the CPU.
+
+    Raises:
+        ValueError: an unknown model or device; one sentence.
+    """
+    if isinstance(model, str) and model in bundled_models() and on_cpu(device):
+        return Parameters(bundled_folder(model)), True
+    from nrknet.weights import load_model, pick_device
+
+    if isinstance(model, (str, Path)):
+        model = load_model(model, device=device)
+    elif device != "auto":
+        model.to(pick_device(device))
+    return Parameters(model.eval()), next(model.parameters()).device.type == "cpu"
 
 
 def restore_file(

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nrknet.atoms import reflect_pad
-from nrknet.config import NRKNetConfig
+from nrknet.config import CORRECTION_STEP, EVIDENCE_BANDS, RESIDUAL_STEP, RESPONSE_GAIN, NRKNetConfig
 
 State = tuple[Tensor, Tensor]
 
@@ -144,10 +144,6 @@ def unit_sum(coefficients: Tensor) -> Tensor:
     return torch.cat([1 - others.sum(dim=1, keepdim=True), others], dim=1)
 
 
-RESIDUAL_STEP = 0.1
-"""Coordinates are of order 0.1 and every one counts: smaller steps keep Adam from shaking the image."""
-
-
 class RadiusHead(nn.Module):
     """Coefficients from a posterior over blur radii: sum_r p(r) table_t[r], plus a learned per-pixel residual.
 
@@ -217,12 +213,6 @@ def _mix(matrix: Tensor, maps: Tensor) -> Tensor:
 HEADS: dict[str, type[GatedHead] | type[RadiusHead]] = {"gated": GatedHead, "radius": RadiusHead}
 
 
-CORRECTION_STEP = 0.1
-"""The image head corrects Z_0 by a few hundredths of the range: its last convolution works at that scale."""
-RESPONSE_GAIN = 4.0
-"""What the series adds to the photo is a few times smaller than the photo: brought to its size for the image head."""
-
-
 class ImageHead(nn.Module):
     """A correction of Z_0 from the features that made it: what no sum of blurred copies gives, edges and noise.
 
@@ -264,9 +254,6 @@ def upsample(x: Tensor, factor: int) -> Tensor:
     return x if factor == 1 else F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
-EVIDENCE_BANDS = 4
-EVIDENCE_REACH = 24
-"""The evidence at a pixel depends on no pixel that is more than this many away (15 + 3 stem; even)."""
 ENERGY_FLOOR = 1e-6
 """About the variance of 8-bit rounding."""
 

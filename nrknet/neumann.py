@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nrknet.atoms import AtomBank
+from nrknet.config import powers_taken
 
 
 class LearnedFusion(nn.Module):
@@ -85,18 +86,6 @@ def neumann_terms(
         terms.append(terms[-1] - operator(terms[-1], responses=responses))
         responses = None
     return terms
-
-
-def powers_taken(power: int, *, expansion: str, highest: int | None = None) -> list[int]:
-    """The powers of I - D_t that a scale adds to Y_1 (Eq. 10, or Eq. 9 at every scale).
-
-    Args:
-        power: the scale's highest.
-        expansion: "cross_scale" takes that alone, "full" all from 1.
-        highest: leave out powers above this one.
-    """
-    powers = [power] if expansion == "cross_scale" else list(range(1, power + 1))
-    return [k for k in powers if highest is None or k <= highest]
 
 
 def contributions(

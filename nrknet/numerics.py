@@ -1,11 +1,17 @@
 """Numbers that run over: found in what a network gives, and how far its activations are from the largest there is."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor, nn
+
+from nrknet.arrays import Floats
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class NotFinite(ValueError):
@@ -18,11 +24,11 @@ class NotFinite(ValueError):
         )
 
 
-def is_finite(x: Tensor) -> bool:
-    """Whether no number of a float32 tensor on the CPU is NaN or infinite; reads it once, and wakes no threads."""
+def is_finite(x: Floats) -> bool:
+    """Whether no number is NaN or infinite; reads each once."""
     # these make any sum NaN or infinite; a sum that is, of numbers that are not, is too large for a photo as well
     with np.errstate(all="ignore"):
-        return math.isfinite(float(x.detach().numpy().sum()))
+        return math.isfinite(float(x.sum()))
 
 
 def largest_activations(model: nn.Module, run: Callable[[], object]) -> dict[str, float]:
@@ -35,6 +41,8 @@ def largest_activations(model: nn.Module, run: Callable[[], object]) -> dict[str
     Returns:
         Layer name -> largest magnitude; NaN where one was.
     """
+    from torch import Tensor
+
     found: dict[str, float] = {}
 
     def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nrknet.analysis import Floats, Pixels
 from nrknet.aperture import Aperture, half_size, kernel_of
+from nrknet.arrays import Floats, Pixels
 from nrknet.lens import NO_BLUR, convolver, gaussian_blur, linear_to_srgb, srgb_to_linear
 
 TILE = 512

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from nrknet.analysis import Pixels
+from nrknet.arrays import Pixels
 
 _ROWS_AT_ONCE = 64
 

@@ -3,98 +3,20 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nrknet.analysis import Pixels, ScaleDetails, blur_radius, to_rgb
+from nrknet.analysis import ScaleDetails, blur_radius, to_rgb
+from nrknet.arrays import Floats, Pixels
 from nrknet.bands import Band
+from nrknet.columns import SEAM, Span, rise, spans
 from nrknet.model import NRKNet, NRKNetOutput
 from nrknet.neumann import fuse_scales
 from nrknet.numerics import NotFinite, is_finite
 
 log = logging.getLogger(__name__)
-
-CONTEXT = {"auto": 128, "exact": 256}
-"""Pixels around a tile that inform it and are then cut away, by precision."""
-SEAM = 32
-"""Pixels over which neighbouring tiles are blended."""
-MIN_TILE = 160
-
-
-class Span(NamedTuple):
-    """One tile along one axis: it reads [start, stop) and is responsible for [first, last)."""
-
-    start: int
-    stop: int
-    first: int
-    last: int
-
-
-def spans(size: int, tile: int, context: int, multiple: int) -> list[Span]:
-    """Split an axis into spans of `tile` pixels at most, and `context` on both sides of them, that share a SEAM.
-
-    They start at multiples of `multiple`, and all read as many pixels, but for less than `multiple`.
-    """
-    if size <= tile + 2 * context:
-        return [Span(0, size, 0, size)]
-    shared = 2 * context + SEAM
-    most = max((tile - SEAM) // multiple, 1) * multiple  # from the start of one to that of the next
-    count = -(-(size - shared) // most)
-    length = -(-(size - shared) // (count * multiple)) * multiple + shared
-    last = -(-(size - length) // multiple)
-    starts = [i * last // (count - 1) * multiple for i in range(count)]
-    found: list[Span] = []
-    for i, start in enumerate(starts):
-        stop = min(start + length, size)
-        first = 0 if i == 0 else start + context
-        found.append(Span(start, stop, first, starts[i + 1] + context + SEAM if i + 1 < count else stop))
-    return found
-
-
-def rise() -> Tensor:
-    """(SEAM,) weights of a tile over the seam at its start; the tile before has what is missing to 1."""
-    return (torch.arange(SEAM) + 0.5) / SEAM
-
-
-class Column:
-    """A column of tiles: it takes over the blended seam of the one before it, and leaves its own to the next.
-
-    Attributes:
-        number: from left to right.
-        start, stop, first: as in `Span`.
-    """
-
-    def __init__(self, number: int, span: Span, before: "Column | None", seam: Tensor | None) -> None:
-        self.number, self._before, self._seam = number, before, seam
-        self.start, self.stop, self.first, self._last = span
-
-    @classmethod
-    def all(cls, size: tuple[int, int], tile: int, context: int, multiple: int) -> "list[Column]":
-        """The columns of a photo of this (height, width)."""
-        height, width = size
-        columns: list[Column] = []
-        found = spans(width, tile, context, multiple)
-        for i, span in enumerate(found):
-            seam = torch.empty(4, height, SEAM) if i + 1 < len(found) else None
-            columns.append(cls(i, span, columns[-1] if columns else None, seam))
-        return columns
-
-    def blended(self, x: Tensor, row: int, *, plane: int = 0) -> Tensor:
-        """Rows from `row` of what was computed for [start, stop): (C,n,w) -> (C,n,w') from `first` on.
-
-        x is overwritten. `plane` is what x's first channel is among a Band's four: 0 to 2 the colours, 3 the radius.
-        """
-        where = slice(plane, plane + len(x)), slice(row, row + x.shape[1])
-        x = x[..., self.first - self.start : self._last - self.start]
-        if self._before is not None and self._before._seam is not None:
-            x[..., :SEAM] = self._before._seam[where] + rise() * x[..., :SEAM]
-        if self._seam is None:
-            return x
-        self._seam[where] = (1 - rise()) * x[..., -SEAM:]
-        return x[..., :-SEAM]
 
 
 class TiledNetwork:
@@ -124,7 +46,7 @@ class TiledNetwork:
         rows = spans(height, self._tile, self._context, self._model.config.size_multiple)
         if details is not None and len(rows) > 1:
             details += _details(self.forward(photo))
-        pending: Tensor | None = None  # lower end of the tile above
+        pending: Floats | None = None  # lower end of the tile above
         for i, row in enumerate(rows):
             output, part = self._tile_of(photo, row, radius, highest)
             if details is not None and len(rows) == 1:
@@ -136,17 +58,19 @@ class TiledNetwork:
                 part = part[:, :-SEAM]
             yield Band(row.first, row.first + part.shape[1], part[:3], part[3:] if radius else None)
 
-    def _tile_of(self, photo: Pixels, row: Span, radius: bool, highest: int | None) -> tuple[NRKNetOutput, Tensor]:
+    @torch.inference_mode()
+    def _tile_of(self, photo: Pixels, row: Span, radius: bool, highest: int | None) -> tuple[NRKNetOutput, Floats]:
         """What the network gives for a tile, and the rows it is responsible for; again in float32 if that ran over."""
         for precision in (self._precision, self._exact):
             output = self.forward(photo[row.start : row.stop], precision)
             part = self._parts(output, radius, highest)[:, : row.stop - row.start, : photo.shape[1]]
-            part = part[:, row.first - row.start : row.last - row.start].float().cpu()
-            if is_finite(part):
-                return output, part
+            numbers: Floats = part[:, row.first - row.start : row.last - row.start].float().cpu().numpy()
+            if is_finite(numbers):
+                return output, numbers
             log.warning("numbers ran over in rows %d to %d of a photo", row.first, row.last)
         raise NotFinite(row.first, row.last)
 
+    @torch.inference_mode()
     def forward(
         self, photo: Pixels, precision: Callable[[], AbstractContextManager[None]] | None = None
     ) -> NRKNetOutput:

@@ -1,20 +1,17 @@
 """Weights in and out: bundled networks, folders, the Hub, and the authors' released files."""
 
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from nrknet.bundled import bundled_folder, bundled_models
 from nrknet.config import PRESETS
-from nrknet.folder import WEIGHTS_FILE, check_finite, check_state, write_folder
+from nrknet.folder import check_finite, check_state, write_folder
 from nrknet.model import NRKNet
 from nrknet.repository import HUB_NAME, download_folder
 from nrknet.tensorfile import MoreThanTensors, read_tensors
-
-PREFERENCE = ("default", "lite")
-"""Bundled networks, best first."""
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -36,12 +33,6 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"device {device!r} cannot be used here ({reason}); try cpu or auto") from error
     return chosen
-
-
-def bundled_models() -> tuple[str, ...]:
-    """Names of the networks that come with the package, best first."""
-    folder = resources.files("nrknet") / "pretrained"
-    return tuple(name for name in PREFERENCE if (folder / name / WEIGHTS_FILE).is_file())
 
 
 def save_model(model: NRKNet, folder: Path, *, training: dict[str, Any] | None = None, half: bool = False) -> None:
@@ -90,7 +81,7 @@ def _bundled(name: str) -> Path:
     if name not in names:
         raise ValueError(f"there is no model {name!r}; bundled: {', '.join(names) or 'none'}; or give a folder, "
                          "a .pth file, or owner/repo on the Hugging Face Hub")  # fmt: skip
-    return Path(str(resources.files("nrknet") / "pretrained" / name))
+    return bundled_folder(name)
 
 
 def _released_names() -> dict[str, str]:

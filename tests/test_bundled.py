@@ -9,8 +9,8 @@ from scipy.ndimage import convolve
 from skimage import data
 
 from nrknet import Deblurrer
+from nrknet.columns import CONTEXT, SEAM, Column
 from nrknet.metrics import psnr
-from nrknet.tiling import CONTEXT, SEAM, Column
 from nrknet.weights import bundled_models
 
 

@@ -14,7 +14,7 @@ import torch
 from networks import one_line, random_network
 
 from benchmarks.reliability.extremes import constants, everything, patterns
-from nrknet.analysis import Pixels
+from nrknet.arrays import Pixels
 from nrknet.config import PRESETS
 from nrknet.fast.compiler import library
 from nrknet.folder import WEIGHTS_FILE

@@ -1,5 +1,6 @@
 """What happens pixel by pixel gives the same compiled as in PyTorch."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,19 +8,25 @@ import pytest
 import torch
 from kernels import difference, needs_kernels, without_kernels
 from networks import random_network, seeded
-from torch import Tensor
 
+from nrknet.arrays import Floats, Map
 from nrknet.config import PRESETS
 from nrknet.fast import elements
-from nrknet.fast.elements import AVERAGE, COPY, ENLARGE, REPEAT, Part
+from nrknet.fast.parts import AVERAGE, COPY, ENLARGE, REPEAT, Part
+from nrknet.fast.prepared import Prepared
 from nrknet.layers import RadiusHead
+from nrknet.parameters import Parameters
 
 pytestmark = needs_kernels
 EXACT = 2e-6
 
 
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=seeded(seed))
+def noise(*shape: int, seed: int = 0) -> Floats:
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def blank(*shape: int) -> Floats:
+    return np.zeros(shape, np.float32)
 
 
 @pytest.mark.parametrize("window", [(0, 8, 0, 16), (3, 12, 8, 22), (5, 12, 12, 24)], ids=str)
@@ -35,8 +42,8 @@ def test_join(mode: int, window: tuple[int, int, int, int]) -> None:
         whole = whole[:, :8]
     width = other.shape[1]
 
-    def work() -> Tensor:
-        out = torch.zeros(stop - start, width, 48)
+    def work() -> Map:
+        out = blank(stop - start, width, 48)
         parts = [Part(whole[first:last], first, 20, mode), Part(other[start:stop], start, 16, COPY)]
         elements.join(parts, out, start=start, stop=stop)
         assert (out[..., 36:] == 0).all()
@@ -50,8 +57,8 @@ def test_state(previous: tuple[int, int, int, int] | None) -> None:
     first, last, start, stop = previous or (0, 0, 0, 10)
     gates, before = 5 * noise(stop - start, 18, 64), noise(12, 9, 32, seed=1)
 
-    def work() -> Tensor:
-        out = torch.zeros(stop - start, 18, 32)
+    def work() -> Map:
+        out = blank(stop - start, 18, 32)
         held = None if previous is None else (before[first:last], first)
         elements.state(gates, held, out, start=start, stop=stop, hidden=13)
         return out
@@ -63,8 +70,8 @@ def test_state(previous: tuple[int, int, int, int] | None) -> None:
 def test_gate(pool: int) -> None:
     attention, hidden = noise(7, 18, 32), noise(10, 18 // pool, 32, seed=1)
 
-    def work() -> Tensor:
-        out = torch.zeros(21, 7, 18)
+    def work() -> Map:
+        out = blank(21, 7, 18)
         elements.gate(attention, hidden, 6 // pool, out, start=6, stop=13, pool=pool)
         return out
 
@@ -72,19 +79,17 @@ def test_gate(pool: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def head() -> RadiusHead:
-    model = random_network(PRESETS["lite"])
-    assert isinstance(model.head, RadiusHead)
-    return model.head
+def prepared() -> Prepared:
+    return Prepared(Parameters(random_network(PRESETS["lite"])))
 
 
 @pytest.mark.parametrize("scale", [1, 3])
-def test_look_up(head: RadiusHead, scale: int) -> None:
-    table = elements.Table(head, scale)
+def test_look_up(prepared: Prepared, scale: int) -> None:
+    table = prepared.tables[scale - 1]
     logits = 4 * noise(9, 21, 32)
 
-    def work() -> Tensor:
-        out = torch.zeros(9, 21, table.table.shape[1])
+    def work() -> Map:
+        out = blank(9, 21, table.table.shape[1])
         table.look_up(logits, out, start=5, stop=14)
         return out
 
@@ -92,16 +97,15 @@ def test_look_up(head: RadiusHead, scale: int) -> None:
 
 
 @pytest.mark.parametrize("window", [(0, 7, 0, 12), (4, 12, 11, 24)], ids=str)
-@torch.no_grad()
-def test_coefficients(head: RadiusHead, window: tuple[int, int, int, int]) -> None:
+def test_coefficients(prepared: Prepared, window: tuple[int, int, int, int]) -> None:
     first, last, start, stop = window
-    table = elements.Table(head, 1)
+    table = prepared.tables[0]
     count = table.coordinates
     looked_up, residual = noise(12, 9, table.table.shape[1]), noise(12, 9, 64, seed=1)
     assert 4 * count <= 64
 
-    def work() -> Tensor:
-        out = torch.zeros(len(head.basis[0]) + 1, stop - start, 18)
+    def work() -> Map:
+        out = blank(prepared.config.num_coefficients, stop - start, 18)
         held = (looked_up[first:last], first), (residual[first:last], first)
         table.coefficients(*held, out, start=start, stop=stop)
         return out
@@ -109,13 +113,29 @@ def test_coefficients(head: RadiusHead, window: tuple[int, int, int, int]) -> No
     assert difference(work) < EXACT
 
 
+@pytest.mark.parametrize("whole", [True, False])
+@torch.no_grad()
+def test_a_table_gives_the_coefficients_of_the_radius_head(whole: bool) -> None:
+    config = replace(PRESETS["lite"], coefficients="unit_sum" if whole else "free", stem=1)
+    model = random_network(config)
+    head, (table, *_) = model.head, Prepared(Parameters(model)).tables
+    assert isinstance(head, RadiusHead)
+    coordinates = torch.randn(1, table.coordinates, 5, 20, generator=seeded(0))
+    expected = head.coefficients(coordinates.clone())[0].numpy()
+    out, nothing = blank(*expected.shape), blank(5, 20, 16)
+    looked_up = np.zeros((5, 20, table.table.shape[1]), np.float32)
+    looked_up[..., : table.coordinates] = coordinates[0].permute(1, 2, 0).numpy()
+    table.coefficients((looked_up, 0), (nothing, 0), out, start=0, stop=5)
+    assert np.allclose(out, expected, atol=1e-5 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("stem", [1, 2])
 @pytest.mark.parametrize("both", [False, True])
 def test_unshuffle(stem: int, both: bool) -> None:
     one, other = noise(3, 8, 20), noise(3, 8, 20, seed=1)
 
-    def work() -> Tensor:
-        out = torch.zeros(8 // stem, 20 // stem, 32)
+    def work() -> Map:
+        out = blank(8 // stem, 20 // stem, 32)
         elements.unshuffle(one, other if both else None, out, stem=stem, channel=5, gain=3, shift=-0.5)
         assert (out[..., :5] == 0).all() and (out[..., 5 + 3 * stem**2 :] == 0).all()
         return out
@@ -127,8 +147,8 @@ def test_unshuffle(stem: int, both: bool) -> None:
 def test_shuffle_add(stem: int) -> None:
     image, pixels, start = noise(3, 7, 20), noise(9, 20 // stem, 16, seed=1), 3 * stem + 1
 
-    def work() -> Tensor:
-        out = torch.zeros(3, 7, 20)
+    def work() -> Map:
+        out = blank(3, 7, 20)
         elements.shuffle_add(image, (pixels, 3), out, stem=stem, start=start, stop=start + 7)
         return out
 
@@ -143,8 +163,8 @@ def test_enlarge_add(factor: int, window: tuple[int, int, int, int]) -> None:
     start, stop = start * factor // 4, stop * factor // 4
     small, large = noise(3, 8, 11)[:, first:last], noise(3, stop - start, 11 * factor, seed=1)
 
-    def work() -> Tensor:
-        out = large.clone()
+    def work() -> Map:
+        out = large.copy()
         elements.enlarge_add(small, first, out, factor=factor, start=start, stop=stop)
         return out
 
@@ -158,8 +178,8 @@ def test_from_pixels(dtype: Any, swap: bool, rows: tuple[int, int]) -> None:
     photo = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (13, 30, 3)).astype(dtype)
     for view in (photo, photo[:, 4:25], photo[:, ::2]):
 
-        def work(view: Any = view) -> Tensor:
-            out = torch.zeros(3, rows[1] - rows[0], 32)
+        def work(view: Any = view) -> Map:
+            out = blank(3, rows[1] - rows[0], 32)
             elements.from_pixels(view, out, start=rows[0], stop=rows[1], swap=swap)
             return out
 
@@ -170,7 +190,8 @@ def test_from_pixels(dtype: Any, swap: bool, rows: tuple[int, int]) -> None:
 @pytest.mark.parametrize("swap", [False, True])
 def test_to_pixels(dtype: Any, swap: bool) -> None:
     # halves round to even in both
-    image = torch.cat([noise(3, 5, 19), (torch.arange(57).view(3, 1, 19) + 0.5) / 255], dim=1)
+    edges = (np.arange(57, dtype=np.float32).reshape(3, 1, 19) + 0.5) / 255
+    image = np.concatenate([noise(3, 5, 19), edges], axis=1)
     found = []
     for _ in range(2):
         out = np.zeros((6, 40, 3), dtype)
@@ -192,28 +213,28 @@ def test_halve(size: tuple[int, int]) -> None:
             continue
         first, last = max(0, 2 * start - 2), min(height, 2 * stop + 2)
 
-        def work(start: int = start, stop: int = stop, first: int = first, last: int = last) -> Tensor:
-            out = torch.zeros(3, stop - start, width // 2)
+        def work(start: int = start, stop: int = stop, first: int = first, last: int = last) -> Map:
+            out = blank(3, stop - start, width // 2)
             elements.halve(image[:, first:last], first, height, out, start=start, stop=stop, mode="antialias")
             return out
 
         with without_kernels():
-            whole = torch.zeros(3, height // 2, width // 2)
+            whole = blank(3, height // 2, width // 2)
             elements.halve(image, 0, height, whole, start=0, stop=height // 2, mode="antialias")
-        assert torch.allclose(work(), whole[:, start:stop], atol=1e-6)
+        assert np.allclose(work(), whole[:, start:stop], atol=1e-6)
 
 
 @pytest.mark.parametrize("stem", [1, 2])
 @pytest.mark.parametrize("size", [(32, 32), (96, 340)], ids=str)
 def test_evidence(stem: int, size: tuple[int, int]) -> None:
     height, width = size
-    image = noise(3, height, width).abs()
+    image = np.abs(noise(3, height, width))
     with without_kernels():
-        whole = torch.zeros(height // stem, width // stem, 16)
+        whole = blank(height // stem, width // stem, 16)
         elements.evidence(image, 0, height, whole, stem=stem, channel=7, start=0, stop=height // stem)
     for start, stop in ((0, 8), (8, height // stem)):
         first, last = max(0, start * stem - 24), min(height, stop * stem + 24)
-        out = torch.zeros(stop - start, width // stem, 16)
-        held = image[:, first:last].contiguous()
+        out = blank(stop - start, width // stem, 16)
+        held = image[:, first:last].copy()
         elements.evidence(held, first, height, out, stem=stem, channel=7, start=start, stop=stop)
-        assert torch.allclose(out, whole[start:stop], atol=1e-5)
+        assert np.allclose(out, whole[start:stop], atol=1e-5)

@@ -21,6 +21,7 @@ from nrknet.fast.network import StreamedNetwork
 from nrknet.fast.steps import Convolve
 from nrknet.model import NRKNet, NRKNetOutput
 from nrknet.neumann import fuse_scales
+from nrknet.parameters import Parameters
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -53,8 +54,8 @@ def streamed(network: StreamedNetwork, photo: Array) -> tuple[Tensor, Tensor]:
     for band in network(photo, radius=True):
         assert band.start == end and band.radius is not None
         end = band.stop
-        images.append(band.image.clone())
-        radii.append(band.radius.clone())
+        images.append(torch.from_numpy(band.image.copy()))
+        radii.append(torch.from_numpy(band.radius.copy()))
     assert end == len(photo)
     return torch.cat(images, dim=1), torch.cat(radii, dim=1)
 
@@ -64,7 +65,7 @@ def streamed(network: StreamedNetwork, photo: Array) -> tuple[Tensor, Tensor]:
 def test_it_computes_what_forward_computes(name: str, size: tuple[int, int], kernels: None) -> None:
     model, photo = random_network(ALL_CONFIGS[name]), random_photo(*size)
     expected = forward(model, photo)
-    image, radius = streamed(StreamedNetwork(model), photo)
+    image, radius = streamed(StreamedNetwork(Parameters(model)), photo)
     assert torch.allclose(image, expected.image[0], atol=1e-5 * float(expected.image.abs().max()))
     with torch.inference_mode():
         seen = blur_radius(expected.scales[-1])[0, :, : size[0], : size[1]]
@@ -79,12 +80,12 @@ def test_it_computes_what_forward_computes(name: str, size: tuple[int, int], ker
 @torch.inference_mode()
 def test_a_series_cut_short_is_the_sum_of_the_terms_up_to_there(name: str, highest: int, radius: bool) -> None:
     model, photo = random_network(ALL_CONFIGS[name]), random_photo(150, 49)
-    output, network = forward(model, photo), StreamedNetwork(model)
+    output, network = forward(model, photo), StreamedNetwork(Parameters(model))
     terms = [scale.terms for scale in output.scales]
     expected = fuse_scales(terms, expansion=model.config.expansion, highest=highest)[0, :, :150, :49]
     bands = network(photo, radius=radius, highest=highest)
-    image = torch.cat([band.image.clone() for band in bands], dim=1)
-    assert torch.allclose(image, expected, atol=1e-5 * float(expected.abs().max()))
+    image = np.concatenate([band.image.copy() for band in bands], axis=1)
+    assert np.allclose(image, expected, atol=1e-5 * float(expected.abs().max()))
     whole, _ = streamed(network, photo)  # the steps of the short series are not used again for the whole one
     assert torch.allclose(whole, output.image[0], atol=1e-5 * float(output.image.abs().max()))
 
@@ -95,7 +96,7 @@ def test_a_photo_through_the_networks_at_their_full_width(name: str) -> None:
     model = randomise(NRKNet(PRESETS[name])).eval()
     photo = np.ascontiguousarray(data.chelsea()[:200, :300])
     expected = forward(model, photo).image[0]
-    image, _ = streamed(StreamedNetwork(model), photo)
+    image, _ = streamed(StreamedNetwork(Parameters(model)), photo)
     error = (image - expected).double().pow(2).mean() / expected.double().pow(2).mean()
     assert 10 * torch.log10(1 / error) > 110  # dB; 8-bit numbers have 59
 
@@ -105,7 +106,7 @@ def test_details_are_those_of_forward(kernels: None) -> None:
     for name in ("lite", "released", "paper"):
         model, photo = random_network(PRESETS[name]), random_photo(70, 90)
         details: list[ScaleDetails] = []
-        for _ in StreamedNetwork(model)(photo, details=details):
+        for _ in StreamedNetwork(Parameters(model))(photo, details=details):
             assert details == []
         expected = forward(model, photo).scales
         assert len(details) == len(expected)
@@ -119,7 +120,7 @@ def test_details_are_those_of_forward(kernels: None) -> None:
 
 def test_sixteen_bits_and_views() -> None:
     model = random_network(PRESETS["lite"])
-    network, photo = StreamedNetwork(model), random_photo(60, 80, np.uint16)
+    network, photo = StreamedNetwork(Parameters(model)), random_photo(60, 80, np.uint16)
     assert torch.allclose(streamed(network, photo)[0], forward(model, photo).image[0], atol=1e-5)
     for view in (photo[5:50, 7:60], photo[::-1, ::2]):
         expected = forward(model, np.ascontiguousarray(view)).image[0]
@@ -128,7 +129,7 @@ def test_sixteen_bits_and_views() -> None:
 
 def test_one_network_takes_photos_of_all_sizes_one_after_the_other() -> None:
     model = random_network(PRESETS["lite"])
-    network = StreamedNetwork(model)
+    network = StreamedNetwork(Parameters(model))
     for size in ((64, 64), (64, 64), (100, 64), (90, 70), (85, 66), (64, 64)):
         photo = np.roll(random_photo(*size), size[0])
         assert torch.allclose(streamed(network, photo)[0], forward(model, photo).image[0], atol=1e-5)
@@ -136,7 +137,7 @@ def test_one_network_takes_photos_of_all_sizes_one_after_the_other() -> None:
 
 def test_a_photo_that_was_given_up_leaves_nothing_behind() -> None:
     model, photo = random_network(PRESETS["lite"]), random_photo(300, 64)
-    network = StreamedNetwork(model)
+    network = StreamedNetwork(Parameters(model))
     expected, _ = streamed(network, photo)
     with torch.inference_mode():
         next(iter(network(photo[::-1])))
@@ -145,7 +146,7 @@ def test_a_photo_that_was_given_up_leaves_nothing_behind() -> None:
 
 def test_weights_that_have_changed_are_seen() -> None:
     model, photo = random_network(PRESETS["lite"]), random_photo(40, 50)
-    network = StreamedNetwork(model)
+    network = StreamedNetwork(Parameters(model))
     before, _ = streamed(network, photo)
     model.load_state_dict(random_network(PRESETS["lite"], seed=3).state_dict())
     after, _ = streamed(network, photo)
@@ -155,7 +156,7 @@ def test_weights_that_have_changed_are_seen() -> None:
 
 def test_threads_may_share_it() -> None:
     model = random_network(PRESETS["lite"])
-    network = StreamedNetwork(model)
+    network = StreamedNetwork(Parameters(model))
     photos = [np.roll(random_photo(64 + 8 * (i % 3), 96), i) for i in range(12)]
     expected = [forward(model, photo).image[0] for photo in photos]
     with ThreadPoolExecutor(4) as threads:
@@ -167,7 +168,7 @@ def test_threads_may_share_it() -> None:
 @pytest.mark.parametrize("name", ["lite", "released"])
 def test_memory_does_not_grow_with_the_height(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "ENOUGH", 1)  # bands of narrow maps are as high as those of wide ones
-    network, held = StreamedNetwork(random_network(PRESETS[name])), []
+    network, held = StreamedNetwork(Parameters(random_network(PRESETS[name]))), []
     for height in (1600, 4800):
         streamed(network, random_photo(height, 64))
         (wiring,) = network._spare
@@ -178,10 +179,10 @@ def test_memory_does_not_grow_with_the_height(name: str, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("name", sorted(ALL_CONFIGS))
 def test_maps_in_half_precision_take_less_memory_and_give_the_same_image(name: str) -> None:
     model, photo = random_network(ALL_CONFIGS[name]), random_photo(150, 100)
-    exact, halves = StreamedNetwork(model), StreamedNetwork(model, halves=True)
+    exact, halves = StreamedNetwork(Parameters(model)), StreamedNetwork(Parameters(model), halves=True)
     expected, image = streamed(exact, photo)[0], streamed(halves, photo)[0]
     (wiring,), (other,) = halves._spare, exact._spare
-    kept = {step for step in wiring._steps if step.rows.dtype == torch.float16}
+    kept = {step for step in wiring._steps if step.rows.dtype == np.float16}
     if not any(step.writes_halves for step in wiring._steps if isinstance(step, Convolve)):
         assert not kept
         pytest.skip("the kernels here keep none")
@@ -194,14 +195,14 @@ def test_maps_in_half_precision_take_less_memory_and_give_the_same_image(name: s
 
 def test_without_kernels_no_maps_are_in_half_precision() -> None:
     with without_kernels():
-        network = StreamedNetwork(random_network(PRESETS["lite"]), halves=True)
+        network = StreamedNetwork(Parameters(random_network(PRESETS["lite"])), halves=True)
         streamed(network, random_photo(32, 32))
-        assert all(step.rows.dtype == torch.float32 for step in network._spare[0]._steps)
+        assert all(step.rows.dtype == np.float32 for step in network._spare[0]._steps)
 
 
 @torch.inference_mode()
 def test_memory_is_kept_for_the_next_photo_of_the_size_and_let_go_before_another() -> None:
-    network, photo = StreamedNetwork(random_network(PRESETS["lite"])), data.coffee()
+    network, photo = StreamedNetwork(Parameters(random_network(PRESETS["lite"]))), data.coffee()
     list(network(photo[:64, :96].copy()))
     (kept,) = network._spare
     list(network(photo[64:128, 96:192].copy()))

@@ -1,19 +1,25 @@
 """Convolutions and blur by atoms give what PyTorch's own operators give, compiled or not."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from kernels import without_kernels
+from networks import random_network
 from torch import Tensor
 
-from nrknet.atoms import ATOM_BANKS, AtomBank
-from nrknet.config import PRESETS, NRKNetConfig
-from nrknet.fast import operations
-from nrknet.fast.prepared import _as_convolution
-from nrknet.neumann import BlurOperator, LearnedFusion
+from nrknet.atoms import ATOM_BANKS, RecursiveAtoms
+from nrknet.config import PRESETS
+from nrknet.fast import compiler, operations
+from nrknet.fast.operations import CompiledConvolution, Convolution
+from nrknet.fast.prepared import Prepared, _as_convolution, taps
+from nrknet.model import NRKNet
+from nrknet.neumann import BlurOperator
+from nrknet.parameters import Parameters
 
 
 @pytest.fixture(params=["compiled", "torch"], autouse=True)
@@ -21,7 +27,7 @@ def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.param == "torch":
         with without_kernels():
             yield
-    elif operations.library() is None:
+    elif compiler.library() is None:
         pytest.skip("no C++ compiler here")
     else:
         yield
@@ -40,6 +46,18 @@ def as_map(x: Tensor, channels: int, slack: int = 13) -> Tensor:
     return F.pad(x.permute(1, 2, 0), (0, channels - len(x), 0, slack, 0, slack)).contiguous()
 
 
+def convolution(weight: Tensor, bias: Tensor | None = None, **options: Any) -> Convolution:
+    return operations.convolution(weight.numpy(), None if bias is None else bias.numpy(), **options)
+
+
+def transposed(weight: Tensor) -> Tensor:
+    return torch.from_numpy(_as_convolution(weight.numpy()))
+
+
+def run(layer: Convolution, window: Tensor, out: Tensor, residual: Tensor | None = None) -> None:
+    layer(window.numpy(), out.numpy(), None if residual is None else residual.numpy())
+
+
 def filled(count: int) -> int:
     return -(-count // 16) * 16
 
@@ -55,9 +73,9 @@ def test_a_convolution(size: tuple[int, int], inputs: int, outputs: int, taps: i
     for relu in (False, True):
         y = F.conv2d(x.double()[None], weight.double(), bias.double(), stride)[0].float()
         expected = (y.relu() if relu else y) + residual
-        layer = operations.convolution(weight, bias, stride=stride, relu=relu)
+        layer = convolution(weight, bias, stride=stride, relu=relu)
         out = torch.full((*size, filled(outputs)), torch.nan)
-        layer(as_map(x, filled(inputs)), out, as_map(residual, filled(outputs), slack=0))
+        run(layer, as_map(x, filled(inputs)), out, as_map(residual, filled(outputs), slack=0))
         assert torch.allclose(out[..., :outputs].permute(2, 0, 1), expected, atol=4e-5 * float(y.abs().max()))
         assert (out[..., outputs:] == 0).all()  # what the next layer's zero weights are multiplied with
 
@@ -71,8 +89,8 @@ def test_maps_in_half_precision(
     """What is computed from them is as from the same numbers in float32, and rounded when it is kept."""
     torch.manual_seed(0)
     weight = torch.randn(*((inputs, outputs) if enlarge else (outputs, inputs)), taps, taps)
-    weight = _as_convolution(weight) if enlarge else weight
-    layer = operations.convolution(weight, stride=stride, relu=True, enlarge=enlarge)
+    weight = transposed(weight) if enlarge else weight
+    layer = convolution(weight, stride=stride, relu=True, enlarge=enlarge)
     if not layer.writes_halves:
         assert not layer.reads_halves
         pytest.skip("halves are not for these")
@@ -81,15 +99,15 @@ def test_maps_in_half_precision(
     made = [n * (2 if enlarge else 1) for n in size]
     residual = as_map(torch.randn(outputs, *made).half().float(), filled(outputs), slack=0)
     expected, found = torch.empty(*made, filled(outputs)), torch.full((*made, filled(outputs)), torch.nan).half()
-    layer(window, expected, residual if layer.reads_halves else None)
+    run(layer, window, expected, residual if layer.reads_halves else None)
     if layer.reads_halves:
-        layer(window.half(), found, residual.half())
+        run(layer, window.half(), found, residual.half())
     else:
-        layer(window, found)
+        run(layer, window, found)
     # rounded once, and never more; compilers may fuse one of both another way
     assert torch.allclose(found.float(), expected, rtol=2**-11 + 1e-5, atol=1e-5 * float(expected.abs().max()))
     too_much = window * 1e6
-    layer(too_much, found)
+    run(layer, too_much, found)
     assert found.isinf().any()  # nothing is cut off where nobody would see it
 
 
@@ -100,11 +118,11 @@ def test_a_transposed_convolution(size: tuple[int, int], inputs: int, outputs: i
     torch.manual_seed(0)
     weight, x = torch.randn(inputs, outputs, 4, 4), torch.randn(inputs, *size)
     expected = F.conv_transpose2d(x.double()[None], weight.double(), stride=2, padding=1)[0].relu().float()
-    layer = operations.convolution(_as_convolution(weight), relu=True, enlarge=True)
+    layer = convolution(transposed(weight), relu=True, enlarge=True)
     out = torch.full((2 * size[0], 2 * size[1], filled(outputs)), torch.nan)
     residual = torch.randn(outputs, *out.shape[:2]) if with_residual else None
     window = as_map(F.pad(x, (1, 1, 1, 1)), filled(inputs))
-    layer(window, out, None if residual is None else as_map(residual, filled(outputs), slack=0))
+    run(layer, window, out, None if residual is None else as_map(residual, filled(outputs), slack=0))
     expected = expected if residual is None else expected + residual
     assert torch.allclose(out[..., :outputs].permute(2, 0, 1), expected, atol=4e-5 * float(expected.abs().max()))
 
@@ -112,23 +130,24 @@ def test_a_transposed_convolution(size: tuple[int, int], inputs: int, outputs: i
 def test_results_do_not_depend_on_the_number_of_threads() -> None:
     torch.manual_seed(0)
     weight, x = torch.randn(48, 32, 3, 3), as_map(torch.randn(32, 42, 102), 32)
-    layer, results, before = operations.convolution(weight), [], torch.get_num_threads()
+    layer, results, before = convolution(weight), [], torch.get_num_threads()
     for count in (1, 2, 3):
         torch.set_num_threads(count)
         out = torch.empty(40, 100, 48)
-        layer(x, out)
+        run(layer, x, out)
         results.append(out)
     torch.set_num_threads(before)
     assert torch.allclose(results[0], results[1], atol=1e-4) and torch.allclose(results[0], results[2], atol=1e-4)
 
 
-def _in_bands(bank: AtomBank, fusion: LearnedFusion | None, x: Tensor, coefficients: Tensor, cuts: list[int]) -> Tensor:
+def _in_bands(model: NRKNet, x: Tensor, coefficients: Tensor, cuts: list[int]) -> Tensor:
     """t - D t, a band of rows at a time, with no more rows than the blur says it reads."""
-    reach, height = bank.support // 2, x.shape[1]
-    layer, out = operations.blur(bank, fusion), torch.full_like(x, torch.nan)
+    reach, height = model.atoms.support // 2, x.shape[1]
+    layer, out = Prepared(Parameters(model)).blur, torch.full_like(x, torch.nan)
     for first, last in zip([0, *cuts], [*cuts, height], strict=True):
-        window = x[:, max(0, first - reach) : min(height, last + reach)]
-        layer(window, coefficients[:, first:last], out[:, first:last], first=first, last=last, height=height)
+        window = x[:, max(0, first - reach) : min(height, last + reach)].numpy()
+        held = window, coefficients[:, first:last].numpy(), out[:, first:last].numpy()
+        layer(*held, first=first, last=last, height=height)
     return out
 
 
@@ -137,13 +156,11 @@ def _in_bands(bank: AtomBank, fusion: LearnedFusion | None, x: Tensor, coefficie
 @torch.no_grad()
 def test_a_blur_by_recursive_atoms(name: str, size: tuple[int, int], cuts: list[int], threads: None) -> None:
     torch.manual_seed(0)
-    config: NRKNetConfig = PRESETS[name]
-    bank: Any = ATOM_BANKS[config.atoms](config)
-    bank.logits.normal_()
-    fusion = LearnedFusion(config.num_coefficients) if config.fusion == "learned" else None
-    x, coefficients = torch.randn(3, *size), torch.randn(config.num_coefficients, *size)
-    expected = x - BlurOperator(bank, coefficients[None], fusion)(x[None])[0]
-    found = _in_bands(bank, fusion, x, coefficients, cuts)
+    model = random_network(PRESETS[name])
+    model.atoms.get_parameter("logits").normal_()
+    x, coefficients = torch.randn(3, *size), torch.randn(model.config.num_coefficients, *size)
+    expected = x - BlurOperator(model.atoms, coefficients[None], model.fusion)(x[None])[0]
+    found = _in_bands(model, x, coefficients, cuts)
     assert torch.allclose(found, expected, atol=1e-5 * float(expected.abs().max()))
 
 
@@ -151,13 +168,23 @@ def test_a_blur_by_recursive_atoms(name: str, size: tuple[int, int], cuts: list[
 @torch.no_grad()
 def test_a_blur_by_any_atoms(name: str) -> None:
     torch.manual_seed(0)
-    config = NRKNetConfig(num_atoms=4, atoms=name)  # type: ignore[arg-type]
-    bank = ATOM_BANKS[name](config)
-    x, coefficients = torch.randn(3, 40, 50), torch.randn(config.num_coefficients, 40, 50)
-    expected = x - BlurOperator(bank, coefficients[None], None)(x[None])[0]
-    assert torch.allclose(_in_bands(bank, None, x, coefficients, [13, 27]), expected, atol=1e-4)
+    model = random_network(replace(PRESETS["paper"], num_atoms=4, atoms=name))
+    x, coefficients = torch.randn(3, 40, 50), torch.randn(model.config.num_coefficients, 40, 50)
+    expected = x - BlurOperator(model.atoms, coefficients[None], None)(x[None])[0]
+    assert torch.allclose(_in_bands(model, x, coefficients, [13, 27]), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["free", "symmetric"])
+@pytest.mark.parametrize("shared", [True, False])
+@torch.no_grad()
+def test_the_taps_are_those_of_the_atoms(kind: str, shared: bool) -> None:
+    bank = random_network(replace(PRESETS["paper"], taps=kind, shared_atoms=shared)).atoms
+    assert isinstance(bank, RecursiveAtoms)
+    logits = 30 * bank.logits
+    bank.logits.copy_(logits)
+    assert np.allclose(taps(logits.numpy(), symmetric=kind == "symmetric"), bank.taps().numpy(), atol=1e-6)
 
 
 def test_the_compiled_ones_are_what_is_used_where_there_are_any() -> None:
-    layer = operations.convolution(torch.zeros(16, 16, 3, 3))
-    assert isinstance(layer, operations.CompiledConvolution) == (operations.library() is not None)
+    layer = convolution(torch.zeros(16, 16, 3, 3))
+    assert isinstance(layer, CompiledConvolution) == (compiler.library() is not None)

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nrknet.arrays import Map
 from nrknet.fast import rows as module
 from nrknet.fast.rows import Rows, Step, in_order
 
@@ -30,9 +32,9 @@ class Given(Step):
     def reach(self, start: int, stop: int) -> Sequence[tuple[int, int]]:
         return ()
 
-    def make(self, start: int, stop: int, windows: list[tuple[int, int]], out: Tensor) -> None:
+    def make(self, start: int, stop: int, windows: list[tuple[int, int]], out: Map) -> None:
         self.made += stop - start
-        out.copy_(self.whole[start:stop])
+        out[...] = self.whole[start:stop]
 
 
 class Mean(Step):
@@ -46,10 +48,10 @@ class Mean(Step):
         own = (start * self.stride - self.r, (stop - 1) * self.stride + self.r + 1)
         return (own, *[(start, stop)] * (len(self.inputs) - 1))
 
-    def make(self, start: int, stop: int, windows: list[tuple[int, int]], out: Tensor) -> None:
+    def make(self, start: int, stop: int, windows: list[tuple[int, int]], out: Map) -> None:
         size = 2 * self.r + 1
-        window = self.inputs[0].rows.window(*windows[0])[:, : self.inputs[0].rows.width + 2 * self.r]
-        out.copy_(F.avg_pool2d(window.permute(2, 0, 1)[None], size, self.stride)[0].permute(1, 2, 0))
+        window = torch.from_numpy(self.inputs[0].rows.window(*windows[0]))[:, : self.inputs[0].rows.width + 2 * self.r]
+        out[...] = F.avg_pool2d(window.permute(2, 0, 1)[None], size, self.stride)[0].permute(1, 2, 0).numpy()
         for step, rows in zip(self.inputs[1:], windows[1:], strict=True):
             out += step.rows.inside(*rows)
 
@@ -73,10 +75,10 @@ def run(last: Step, at_once: int) -> Tensor:
             last.rows.release(reader, start)
             last.pull(stop)
             if not rehearsal:
-                result.append(last.rows.inside(start, stop).clone())
+                result.append(torch.from_numpy(last.rows.inside(start, stop).copy()))
         for step in steps:
             if rehearsal:
-                step.rows.allocate(torch.full(step.rows.shape, 0.0))
+                step.rows.allocate(np.zeros(step.rows.shape, np.float32))
             step.rows.restart()
     return torch.cat(result)
 
@@ -122,15 +124,15 @@ def test_what_is_kept_is_the_whole_map() -> None:
     whole = torch.rand(3, HEIGHT, WIDTH)
 
     class Planar(Given):
-        def make(self, start: int, stop: int, windows: list[tuple[int, int]], out: Tensor) -> None:
-            out.copy_(self.whole[:, start:stop])
+        def make(self, start: int, stop: int, windows: list[tuple[int, int]], out: Map) -> None:
+            out[...] = self.whole[:, start:stop]
 
     step: Any = Planar(whole, Rows((HEIGHT, WIDTH), 3, planar=True), 4)
     reader = step.rows.add_reader()
-    step.rows.allocate(torch.zeros(3, 8, WIDTH))
+    step.rows.allocate(np.zeros((3, 8, WIDTH), np.float32))
     kept = step.keep()
     for start in range(0, HEIGHT, 4):
         step.rows.release(reader, start)
         step.pull(start + 4)
-        assert torch.equal(step.rows.window(start, start + 4), whole[:, start : start + 4])
-    assert torch.equal(kept[0], whole)
+        assert np.array_equal(step.rows.window(start, start + 4), whole[:, start : start + 4])
+    assert np.array_equal(kept[0], whole)

@@ -12,11 +12,11 @@ from networks import tame_coordinates
 from PIL import Image, ImageCms
 from skimage import data
 
+from nrknet.columns import CONTEXT, MIN_TILE
 from nrknet.config import PRESETS, NRKNetConfig
 from nrknet.imageio import Photo, read_photo, write_photo
 from nrknet.inference import Deblurrer, restore_file
 from nrknet.model import NRKNet
-from nrknet.tiling import CONTEXT, MIN_TILE
 from nrknet.weights import bundled_models
 
 Array = np.ndarray[Any, np.dtype[Any]]

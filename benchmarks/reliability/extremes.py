@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nrknet.analysis import Pixels
+from nrknet.arrays import Pixels
 
 
 def constants(dtype: type[np.unsignedinteger], *, height: int = 40, width: int = 56) -> Iterator[tuple[str, Pixels]]:

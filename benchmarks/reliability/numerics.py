@@ -20,7 +20,7 @@ from skimage import data, transform
 
 from benchmarks.reliability import figures
 from benchmarks.reliability.extremes import constants, everything
-from nrknet.analysis import Pixels
+from nrknet.arrays import Pixels
 from nrknet.inference import Deblurrer
 from nrknet.model import NRKNet
 from nrknet.numerics import largest_activations

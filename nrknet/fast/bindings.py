@@ -3,10 +3,11 @@
 import ctypes
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from nrknet.arrays import Floats, Map
 from nrknet.fast.compiler import library
+from nrknet.fast.threads import num_threads
 
 
 class Image(ctypes.Structure):
@@ -15,26 +16,36 @@ class Image(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), ("row", ctypes.c_int64), ("step", ctypes.c_int64))
 
 
-def image(x: Tensor | None, *, halves: bool = False) -> Image:
+def image(x: Map | None, *, halves: bool = False) -> Image:
     """A map (rows, columns, channels) of floats or halves, or none."""
     if x is None:
         return Image()
-    assert x.dtype == (torch.float16 if halves else torch.float32) and x.stride(2) == 1 and x.device.type == "cpu"
-    return Image(x.data_ptr(), x.stride(0), x.stride(1))
+    assert x.dtype == (np.float16 if halves else np.float32)
+    row, pixel = _steps(x)
+    return Image(x.ctypes.data, row, pixel)
 
 
-def planes(x: Tensor | None) -> Image:
+def planes(x: Floats | None) -> Image:
     """A map (channels, rows, columns), or none."""
     if x is None:
         return Image()
-    assert x.dtype == torch.float32 and x.stride(2) == 1 and x.device.type == "cpu"
-    return Image(x.data_ptr(), x.stride(1), x.stride(0))
+    assert x.dtype == np.float32
+    plane, row = _steps(x)
+    return Image(x.ctypes.data, row, plane)
 
 
-def pointer(x: Tensor | None) -> int | None:
-    """Where a contiguous tensor is, or none."""
-    assert x is None or x.is_contiguous()
-    return None if x is None else x.data_ptr()
+def _steps(x: Map) -> tuple[int, int]:
+    """Numbers from one index to the next of the first two axes; those of the last are side by side."""
+    size = x.itemsize
+    one, other, last = x.strides
+    assert last == size
+    return one // size, other // size
+
+
+def pointer(x: Floats | None) -> int | None:
+    """Where a contiguous array is, or none."""
+    assert x is None or (x.dtype == np.float32 and x.flags.c_contiguous)
+    return None if x is None else x.ctypes.data
 
 
 def _structure(name: str, *fields: tuple[type[Any], str]) -> type[ctypes.Structure]:
@@ -89,7 +100,7 @@ Evidence = _structure(
 )
 
 
-def source(x: Tensor | None, first: int = 0, channels: int | None = None) -> Any:
+def source(x: Floats | None, first: int = 0, channels: int | None = None) -> Any:
     """Rows of a map (rows, columns, channels) from row `first` of it on, or none."""
     if x is None:
         return Source()
@@ -101,8 +112,3 @@ def call(name: str, *arguments: ctypes.Structure) -> None:
     kernels = library()
     assert kernels is not None
     getattr(kernels, f"nrknet_{name}")(*map(ctypes.byref, arguments), num_threads())
-
-
-def num_threads() -> int:
-    """What `torch.set_num_threads` has set."""
-    return torch.get_num_threads()

@@ -1,21 +1,24 @@
 """NRKNet as a chain of steps: what `NRKNet.forward` computes, a band of rows at a time (the same equations, Fig. 1)."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
-from nrknet.analysis import Pixels, ScaleDetails
+from nrknet.arrays import Floats, Map, Pixels
 from nrknet.bands import Band
+from nrknet.config import EVIDENCE_BANDS, powers_taken
 from nrknet.fast import steps
 from nrknet.fast.memory import zeros
 from nrknet.fast.prepared import Prepared
 from nrknet.fast.rows import Rows, Step, in_order
-from nrknet.layers import EVIDENCE_BANDS, ConvLSTM, GatedHead, ImageHead, RadiusHead, ResidualBlock
-from nrknet.model import NRKNet
-from nrknet.neumann import BlurOperator, powers_taken
+from nrknet.parameters import Parameters
+
+if TYPE_CHECKING:
+    from nrknet.analysis import ScaleDetails
 
 BAND_NUMBERS = 4_000_000
 """The widest maps have about so many numbers in a band at most."""
@@ -34,14 +37,14 @@ class StreamedNetwork:
     """An NRKNet prepared for photos on a CPU; it holds a copy of the weights in the order that the kernels like.
 
     Args:
-        model: on the CPU, in evaluation mode. When its weights have changed, the next photo sees it.
+        parameters: of the network, which is on the CPU and in evaluation mode. When they have changed, the next photo
+            sees it.
         halves: keep maps that pass from convolution to convolution in half precision, where the kernels can: that
             takes half the memory and less time. Everything is computed in float32, and all else is kept so.
     """
 
-    def __init__(self, model: NRKNet, *, halves: bool = False) -> None:
-        self._model, self._halves = model, halves
-        self._prepared = Prepared(model), _state(model)
+    def __init__(self, parameters: Parameters, *, halves: bool = False) -> None:
+        self._halves, self._prepared = halves, Prepared(parameters)
         self._spare: list[_Wiring] = []
 
     def __call__(
@@ -51,27 +54,27 @@ class StreamedNetwork:
         """As `BandedNetwork`."""
         height, width = photo.shape[:2]
         wiring = self._wiring(photo, radius, highest)
-        kept = None if details is None else wiring.keep()
+        if details is not None:
+            wiring.keep()
         start = 0
         while start < height:
             stop = min(height, start + wiring.rows_at_once)
             image, *seen = (part[..., :width] for part in wiring.pull(start, stop))
             yield Band(start, stop, image, seen[0] if radius else None)
             start = stop
-        if details is not None and kept is not None:
+        if details is not None:
             wiring.pull(wiring.height, wiring.height)  # the padding is seen too
-            details += kept
+            details += wiring.details()
         wiring.forget()
         if wiring.bytes <= KEPT_BYTES:
             self._spare = [wiring]
 
-    def _wiring(self, photo: Pixels, radius: bool, highest: int | None) -> "_Wiring":
+    def _wiring(self, photo: Pixels, radius: bool, highest: int | None) -> _Wiring:
         """The steps of the last photo, with their memory, if this one has its size; else new ones."""
-        prepared, read = self._prepared
-        if _state(self._model) != read:
+        prepared = self._prepared
+        if prepared.parameters.version != prepared.version:
             self._spare.clear()
-            prepared = Prepared(self._model)
-            self._prepared = prepared, _state(self._model)
+            self._prepared = prepared = Prepared(prepared.parameters)
         try:
             wiring: _Wiring | None = self._spare.pop()  # so that no other thread has it
         except IndexError:
@@ -84,17 +87,17 @@ class StreamedNetwork:
         return wiring
 
 
-def _state(model: NRKNet) -> tuple[tuple[int, int], ...]:
-    """What changes when weights do."""
-    tensors = [*model.parameters(), *model.buffers()]
-    return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
-
-
 class _Scale(NamedTuple):
     """The steps of one scale that tell what the network saw."""
 
     terms: list[Step]
     coefficients: Step
+
+    def kept(self) -> tuple[list[Floats], Floats]:
+        """All rows of the terms and of the coefficients."""
+        *terms, coefficients = (step.kept for step in (*self.terms, self.coefficients))
+        assert coefficients is not None
+        return [term for term in terms if term is not None], coefficients
 
 
 class _Wiring:
@@ -103,7 +106,7 @@ class _Wiring:
     def __init__(
         self, network: Prepared, size: tuple[int, int], *, radius: bool, highest: int | None, halves: bool
     ) -> None:
-        self.network, self.model, self.config = network, network.model, network.model.config
+        self.network, self.config = network, network.config
         self.radius, self.highest = radius, highest
         self.height, self.width = self._padded(size)
         per_row = self.width * self.config.widths[0] // self.config.stem**2
@@ -123,14 +126,18 @@ class _Wiring:
             self._choose_halves()
         self._take_memory()
 
-    def keep(self) -> list[ScaleDetails]:
-        """From now on, keep what this photo's terms and coefficients are; they are filled in as rows are made."""
-        found = []
+    def keep(self) -> None:
+        """From now on, keep what this photo's terms and coefficients are."""
         for scale in self._scales:
-            terms, coefficients = tuple(step.keep() for step in scale.terms), scale.coefficients.keep()
-            operator = BlurOperator(self.model.atoms, coefficients, self.model.fusion)
-            found.append(ScaleDetails(terms, coefficients, operator))
-        return found
+            for step in (*scale.terms, scale.coefficients):
+                step.keep()
+
+    def details(self) -> list[ScaleDetails]:
+        """What was kept."""
+        from nrknet.fast.plain import scale_details
+
+        model = self.network.parameters.model
+        return [scale_details(*scale.kept(), model) for scale in self._scales]
 
     def forget(self) -> None:
         """Keep nothing, and let go of the photo."""
@@ -166,10 +173,10 @@ class _Wiring:
             self._pull(start, start + self.rows_at_once)
         sizes = [math.prod(step.rows.shape) * step.rows.dtype.itemsize for step in self._steps]
         counts = [-(-size // (4 * ALIGNMENT)) * ALIGNMENT for size in sizes]
-        memory = torch.from_numpy(zeros(sum(counts)))
-        for step, part in zip(self._steps, memory.split(counts), strict=True):
+        memory = zeros(sum(counts))
+        for step, part in zip(self._steps, np.split(memory, np.cumsum(counts[:-1])), strict=True):
             shape = step.rows.shape
-            step.rows.allocate(part.view(step.rows.dtype)[: math.prod(shape)].view(shape))
+            step.rows.allocate(part.view(step.rows.dtype)[: math.prod(shape)].reshape(shape))
 
     def _choose_halves(self) -> None:
         """Half precision for the maps that pass from convolution to convolution and nowhere else."""
@@ -178,14 +185,14 @@ class _Wiring:
             readers = [reader for reader in self._steps if step in reader.inputs]
             passes = all(isinstance(reader, steps.Convolve) and reader.reads_halves for reader in readers)
             if isinstance(step, steps.Convolve) and step.writes_halves and passes and step not in asked:
-                step.rows.dtype = torch.float16
+                step.rows.dtype = np.dtype(np.float16)
 
     def _pull(self, start: int, stop: int) -> None:
         for step, reader in zip(self._last, self._readers, strict=True):
             step.rows.release(reader, start)
             step.pull(stop)
 
-    def pull(self, start: int, stop: int) -> list[Tensor]:
+    def pull(self, start: int, stop: int) -> list[Map]:
         """Rows [start, stop) of the image and, where it is wanted, the radius; rows are asked for in order."""
         self._pull(start, stop)
         return [step.rows.window(start, stop) for step in self._last]
@@ -203,7 +210,7 @@ class _Wiring:
             level = levels[scale - 1]
             taken = powers_taken(config.powers(scale), expansion=config.expansion, highest=self.highest)
             # a step that nobody asks for would keep what it reads for ever
-            if not taken and not isinstance(self.model.memory, ConvLSTM):
+            if not taken and config.memory != "convlstm":
                 continue
             features = self._features(level, scale)
             state = self._state(features, state, scale)
@@ -214,14 +221,16 @@ class _Wiring:
             for _ in range(taken[-1]):
                 rows, band = self._planar(3, scale), self._band(scale)
                 terms.append(
-                    steps.Term(terms[-1], coefficients, rows, band, applied=self.network.blur, bank=self.model.atoms)
+                    steps.Term(
+                        terms[-1], coefficients, rows, band, applied=self.network.blur, num_atoms=config.num_atoms
+                    )
                 )
             self._scales.append(_Scale(terms, coefficients))
             parts.append(([terms[k] for k in taken], 2 ** (scale - 1)))
         image: Step = steps.Series(levels[0], parts, self._planar(3, 1), self._band(1))
-        if self.model.image_head is not None and self.highest is None:
+        if config.image_blocks and self.highest is None:
             assert joint is not None
-            image = self._correct(self.model.image_head, levels[0], image, joint)
+            image = self._correct(levels[0], image, joint)
         return image, self._radius(coefficients, seen) if radius else None
 
     # ------------------------------------------------------------------------------------------------------- sizes
@@ -238,14 +247,14 @@ class _Wiring:
         return Rows(self._size(scale, shrunk), channels, planar=True)
 
     def _convolve(
-        self, module: nn.Module, source: Step, channels: int, scale: int, shrunk: int, *,
+        self, name: str, source: Step, channels: int, scale: int, shrunk: int, *,
         kernel: int = 3, stride: int = 1, enlarge: bool = False, residual: Step | None = None, pad: int = 1,
     ) -> Step:  # fmt: skip
         """A convolution whose output is at 1/shrunk of the scale, padded as the U-Net pads."""
         rows = Rows(self._size(scale, shrunk), channels, pad=pad, mode=self.config.padding)
         band = self._band(scale, shrunk)
         return steps.Convolve(
-            self.network.layers[module], source, rows, band,
+            self.network.layers[name], source, rows, band,
             kernel=kernel, stride=stride, enlarge=enlarge, residual=residual,
         )  # fmt: skip
 
@@ -253,72 +262,72 @@ class _Wiring:
 
     def _features(self, level: Step, scale: int) -> Step:
         """`UNet`."""
-        config, unet = self.config, self.model.unet
-        stem, widths = config.stem, config.widths
+        config = self.config
+        stem, widths, counts = config.stem, config.widths, config.num_blocks
         channels = 3 * stem**2 + (EVIDENCE_BANDS if config.evidence else 0)
         rows = Rows(self._size(scale, stem), channels, pad=1, mode=config.padding)
         x: Step = steps.UNetInput(level, rows, self._band(scale, stem), stem, evidence=config.evidence)
         skips = []
-        for i, (entry, encoder) in enumerate(zip(unet.entries, unet.encoders, strict=True)):
+        for i, width in enumerate(widths):
             shrunk = stem * 2**i
-            x = self._convolve(entry, x, widths[i], scale, shrunk, stride=2 if i else 1)
-            x = self._blocks(encoder, x, widths[i], scale, shrunk)
+            x = self._convolve(f"unet.entries.{i}", x, width, scale, shrunk, stride=2 if i else 1)
+            x = self._blocks(f"unet.encoders.{i}", counts[i], x, width, scale, shrunk)
             skips.append(x)
-        x = self._convolve(unet.bottleneck_entry, x, widths[-1], scale, shrunk)
-        x = self._blocks(unet.bottleneck, x, widths[-1], scale, shrunk)
+        x = self._convolve("unet.bottleneck_entry", x, widths[-1], scale, shrunk)
+        x = self._blocks("unet.bottleneck", counts[-1], x, widths[-1], scale, shrunk)
         x = steps.Add(x, skips[-1], Rows(x.rows.size, widths[-1], pad=1, mode=config.padding), x.band)
         for i in reversed(range(len(widths))):
             shrunk = stem * 2**i
-            x = self._blocks(unet.decoders[i], x, widths[i], scale, shrunk)
+            x = self._blocks(f"unet.decoders.{i}", counts[i], x, widths[i], scale, shrunk)
             if i:
                 x.rows.mode = "zeros"  # what transposed convolutions see beyond the ends; nothing else reads x
-                up, skip = unet.ups[i - 1], skips[i - 1]
+                up, skip = f"unet.ups.{i - 1}", skips[i - 1]
                 x = self._convolve(up, x, widths[i - 1], scale, shrunk // 2, enlarge=True, residual=skip)
         return x
 
-    def _blocks(self, blocks: nn.Module, x: Step, width: int, scale: int, shrunk: int) -> Step:
+    def _blocks(self, name: str, count: int, x: Step, width: int, scale: int, shrunk: int) -> Step:
         """`ResidualBlock`s."""
-        for block in blocks.children():
-            assert isinstance(block, ResidualBlock)
-            first = self._convolve(block.first, x, width, scale, shrunk)
-            x = self._convolve(block.second, first, width, scale, shrunk, residual=x)
+        for i in range(count):
+            first = self._convolve(f"{name}.{i}.first", x, width, scale, shrunk)
+            x = self._convolve(f"{name}.{i}.second", first, width, scale, shrunk, residual=x)
         return x
 
     def _state(self, features: Step, previous: Step | None, scale: int) -> Step:
         """The memory cell: hidden and cell state (without memory, hidden alone) at 1/(stem pool) of the scale."""
-        config, memory = self.config, self.model.memory
+        config = self.config
         pool, hidden, kernel = config.memory_pool, config.hidden_channels, config.memory_kernel
-        recurrent, shrunk, width = isinstance(memory, ConvLSTM), config.stem * pool, config.widths[0]
+        recurrent, shrunk, width = config.memory == "convlstm", config.stem * pool, config.widths[0]
         previous = previous if recurrent else None
         size, band = self._size(scale, shrunk), self._band(scale, shrunk)
         rows = Rows(size, width + (hidden if recurrent else 0), pad=kernel // 2)
         joint = steps.MemoryInput(features, previous, rows, band, pool=pool, width=width, hidden=hidden)
         if not recurrent:
-            return self._convolve(memory, joint, hidden, scale, shrunk, kernel=kernel, pad=0)
-        gates = self._convolve(memory, joint, 4 * hidden, scale, shrunk, kernel=kernel, pad=0)
+            return self._convolve("memory", joint, hidden, scale, shrunk, kernel=kernel, pad=0)
+        gates = self._convolve("memory", joint, 4 * hidden, scale, shrunk, kernel=kernel, pad=0)
         return steps.State(gates, previous, Rows(size, 2 * hidden), band, hidden=hidden)
 
     def _coefficients(self, features: Step, state: Step, scale: int) -> tuple[Step | None, Step, Step | None]:
         """Features beside hidden state, where a head reads them so; the coefficients; the radius' logits, if any."""
-        config, head = self.config, self.model.head
+        config = self.config
         stem, pool, count = config.stem, config.memory_pool, config.num_coefficients
         width, hidden = config.widths[0], config.hidden_channels
         size, band, band_full = self._size(scale, stem), self._band(scale, stem), self._band(scale)
         joint: Step | None = None
-        if isinstance(head, RadiusHead) or (self.model.image_head is not None and self.highest is None):
+        if config.head == "radius" or (config.image_blocks and self.highest is None):
             rows = Rows(size, width + hidden, pad=1)
             joint = steps.Joint(features, state, rows, band, pool=pool, width=width, hidden=hidden)
-        if isinstance(head, GatedHead):
-            attention = self._convolve(head, features, count, scale, stem, pad=0)
+        if config.head == "gated":
+            attention = self._convolve("head", features, count, scale, stem, pad=0)
             x: Step = steps.Gate(attention, state, self._planar(count, scale, stem), band, pool=pool)
-            if head.stem > 1 or head.unit_sum:
-                x = steps.GatedCoefficients(x, self._planar(count, scale), band_full, head)
+            whole = config.coefficients == "unit_sum"
+            if whole or stem > 1:
+                x = steps.GatedCoefficients(x, self._planar(count, scale), band_full, stem=stem, whole=whole)
             return joint, x, None
         assert joint is not None
-        logits = self._convolve(head.posterior, joint, len(config.radii), scale, stem, kernel=1, pad=0)
-        coordinates = len(head.basis)
-        residual = self._convolve(head.residual, joint, coordinates * stem**2, scale, stem, pad=0)
+        logits = self._convolve("head.posterior", joint, len(config.radii), scale, stem, kernel=1, pad=0)
         table = self.network.tables[scale - 1]
+        coordinates = table.coordinates
+        residual = self._convolve("head.residual", joint, coordinates * stem**2, scale, stem, pad=0)
         looked_up = steps.LookedUp(logits, Rows(size, coordinates), band, table)
         full = self._planar(count, scale)
         return joint, steps.RadiusCoefficients(looked_up, residual, full, band_full, table), logits
@@ -327,19 +336,18 @@ class _Wiring:
         """The blur radius at full size."""
         rows, band = self._planar(1, 1), self._band(1)
         if logits is None:
-            return steps.DiscRadius(coefficients, rows, band, self.model.atoms)
-        assert isinstance(self.model.head, RadiusHead)
-        return steps.ExpectedRadius(logits, rows, band, self.model.head)
+            return steps.DiscRadius(coefficients, rows, band, self.network.parameters)
+        return steps.ExpectedRadius(logits, rows, band, self.network.parameters)
 
-    def _correct(self, head: ImageHead, photo: Step, series: Step, joint: Step) -> Step:
+    def _correct(self, photo: Step, series: Step, joint: Step) -> Step:
         """`ImageHead`."""
         config = self.config
         stem, width, channels = config.stem, config.widths[0], config.widths[0] + config.hidden_channels
         rows = Rows(self._size(1, stem), channels + 6 * stem**2, pad=1, mode=config.padding)
         band = self._band(1, stem)
         x: Step = steps.ImageInput(joint, photo, series, rows, band, channels=channels, stem=stem)
-        x = self._convolve(head.entry, x, width, 1, stem)
-        x = self._blocks(head.blocks, x, width, 1, stem)
+        x = self._convolve("image_head.entry", x, width, 1, stem)
+        x = self._blocks("image_head.blocks", config.image_blocks, x, width, 1, stem)
         x.rows.mode = "zeros"  # its exit's padding
-        correction = self._convolve(head.exit, x, 3 * stem**2, 1, stem, pad=0)
+        correction = self._convolve("image_head.exit", x, 3 * stem**2, 1, stem, pad=0)
         return steps.Correct(series, correction, self._planar(3, 1), self._band(1), stem=stem)

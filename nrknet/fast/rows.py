@@ -6,11 +6,12 @@ once, and there are no seams, for nothing is cut.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from nrknet.fast.memory import copy, shift
+from nrknet.arrays import Floats, Map
+from nrknet.fast.memory import shift
 
 CHANNELS = 16
 """Channels-last maps have multiples of this many channels; what is beyond those that count is zero."""
@@ -37,25 +38,25 @@ class Rows:
         self.size = self.height, self.width = size
         self.planar, self.pad, self.mode = planar, pad, mode
         self.channels = channels if planar else -(-channels // CHANNELS) * CHANNELS
-        self.dtype = torch.float32
+        self.dtype: np.dtype[Any] = np.dtype(np.float32)
         self.made = 0
         self._first = -pad  # the row of the map that the first row of the memory holds
         self._wanted: list[int] = []  # per reader, the first row it still needs
         self._capacity = 0  # most rows that are held together, padding included
         self._kept = 0  # most rows that are kept for later
-        self._memory: Tensor | None = None
+        self._memory: Map | None = None
 
     @property
     def bytes(self) -> int:
         """Memory held."""
-        return 0 if self._memory is None else self._memory.numel() * self._memory.element_size()
+        return 0 if self._memory is None else self._memory.nbytes
 
     def restart(self) -> None:
         """Forget all rows and keep the memory, for another image of the same size."""
         self.made, self._first = 0, -self.pad
         self._wanted = [-self.pad] * len(self._wanted)
         if self.pad and self._memory is not None:
-            self._memory[: self.pad].zero_()
+            self._memory[: self.pad] = 0
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -66,7 +67,7 @@ class Rows:
             return self.channels, capacity, self.width
         return capacity + _SLACK, self.width + 2 * self.pad + _SLACK, self.channels
 
-    def allocate(self, memory: Tensor) -> None:
+    def allocate(self, memory: Map) -> None:
         """Take memory of this `shape` and `dtype`, filled with zeros."""
         self._capacity = memory.shape[1] if self.planar else memory.shape[0] - _SLACK
         self._memory = memory
@@ -80,11 +81,12 @@ class Rows:
         """A reader needs nothing before `row` any more."""
         self._wanted[reader] = row
 
-    def window(self, start: int, stop: int) -> Tensor:
+    def window(self, start: int, stop: int) -> Map:
         """Rows [start, stop): (n, columns with padding and slack, channels), or planar (channels, n, columns)."""
         assert self._first <= start and stop <= self.made + (self.pad if self.made == self.height else 0)
         assert self._memory is not None
-        return self._memory.narrow(1 if self.planar else 0, start - self._first, stop - start)
+        start, stop = start - self._first, stop - self._first
+        return self._memory[:, start:stop] if self.planar else self._memory[start:stop]
 
     def clear(self, start: int, stop: int) -> None:
         """Fill the memory of rows [start, stop) with zeros, as far as they are not made.
@@ -94,14 +96,14 @@ class Rows:
         """
         start = max(start, self.made + (self.pad if self.made == self.height else 0))
         if start < stop and self._memory is not None:
-            self._memory.numpy()[start - self._first : stop - self._first] = 0
+            self._memory[start - self._first : stop - self._first] = 0
 
-    def inside(self, start: int, stop: int) -> Tensor:
+    def inside(self, start: int, stop: int) -> Map:
         """The same without padding and slack."""
         window = self.window(start, stop)
         return window if self.planar else window[:, self.pad : self.pad + self.width]
 
-    def room(self, count: int) -> Tensor | None:
+    def room(self, count: int) -> Map | None:
         """Where the next `count` rows are to be written, without padding; `finish` says that they are.
 
         None in a rehearsal, which only finds out how much memory it takes.
@@ -128,9 +130,9 @@ class Rows:
         last = self.made == self.height
         if self.mode == "zeros":
             if last:  # the memory there may have held other rows
-                self._memory[self.made - self._first : self.made - self._first + self.pad].zero_()
+                self._memory[self.made - self._first : self.made - self._first + self.pad] = 0
             return
-        memory = self._memory.numpy()
+        memory = self._memory
         band = memory[first - self._first : self.made - self._first]
         for i in range(1, self.pad + 1):
             band[:, self.pad - i] = band[:, self.pad + i]
@@ -160,12 +162,12 @@ class Step:
         # a multiple of the band, so that neighbours keep step
         self._advance = band * -(-ENOUGH // (rows.width * band))
         self._lead = 0
-        self.kept: Tensor | None = None
+        self.kept: Floats | None = None
         self._readers = [step.rows.add_reader() for step in self.inputs]
 
-    def keep(self) -> Tensor:
+    def keep(self) -> Floats:
         """From now on, collect all rows of the (planar) map in what is returned: (1,channels,height,width)."""
-        self.kept = torch.empty(1, self.rows.channels, *self.rows.size)
+        self.kept = np.empty((1, self.rows.channels, *self.rows.size), np.float32)
         return self.kept
 
     def lead(self, rows: int) -> None:
@@ -181,7 +183,7 @@ class Step:
         """Per input, the rows (from, to) that rows [start, stop) of the output are made from; may pass the ends."""
         raise NotImplementedError
 
-    def make(self, start: int, stop: int, windows: list[tuple[int, int]], out: Tensor) -> None:
+    def make(self, start: int, stop: int, windows: list[tuple[int, int]], out: Map) -> None:
         """Write rows [start, stop) of the map to `out`.
 
         Args:
@@ -206,7 +208,7 @@ class Step:
             if room is not None:
                 self.make(start, end, windows, room)
                 if self.kept is not None:
-                    copy(room, self.kept[0, :, start:end])
+                    self.kept[0, :, start:end] = room
             self.rows.finish(end - start)
             for step, reader, (first, _) in zip(self.inputs, self._readers, self.reach(end, end + 1), strict=True):
                 # never forward past what is there: the next band may start before rows that are not made yet

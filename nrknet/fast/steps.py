@@ -2,16 +2,9 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
-from nrknet.analysis import Pixels, disc_radius
-from nrknet.atoms import AtomBank
+from nrknet.arrays import Map, Pixels
+from nrknet.config import EVIDENCE_REACH, RESPONSE_GAIN
 from nrknet.fast.elements import (
-    AVERAGE,
-    COPY,
-    ENLARGE,
-    REPEAT,
-    Part,
     Table,
     enlarge_add,
     evidence,
@@ -23,10 +16,11 @@ from nrknet.fast.elements import (
     state,
     unshuffle,
 )
-from nrknet.fast.memory import add, copy
+from nrknet.fast.memory import add
 from nrknet.fast.operations import Blur, Convolution
+from nrknet.fast.parts import AVERAGE, COPY, ENLARGE, REPEAT, Part
 from nrknet.fast.rows import Rows, Step
-from nrknet.layers import EVIDENCE_REACH, RESPONSE_GAIN, GatedHead, RadiusHead, unit_sum, upsample
+from nrknet.parameters import Parameters
 
 Reach = Sequence[tuple[int, int]]
 Windows = list[tuple[int, int]]
@@ -54,7 +48,7 @@ class Photo(Step):
     def reach(self, start: int, stop: int) -> Reach:
         return ()
 
-    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+    def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
         from_pixels(self.photo, out, start=start, stop=stop, swap=self._swap)
 
 
@@ -68,7 +62,7 @@ class Halve(Step):
     def reach(self, start: int, stop: int) -> Reach:
         return ((2 * start - 2, 2 * stop + 2),)
 
-    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+    def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
         rows, (first, last) = self.inputs[0].rows, windows[0]
         halve(rows.window(first, last), first, rows.height, out, start=start, stop=stop, mode=self._mode)
 
@@ -89,7 +83,7 @@ class UNetInput(Step):
         more = EVIDENCE_REACH if self._evidence else 0
         return ((start * self._stem - more, stop * self._stem + more),)
 
-    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+    def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
         first, last = windows[0]
         rows, stem = self.inputs[0].rows, self._stem
         level = rows.window(first, last)
@@ -129,7 +123,7 @@ class Convolve(Step):
             read = (start * self._stride - half, (stop - 1) * self._stride + half + 1)
         return (read, (start, stop))[: len(self.inputs)]
 
-    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+    def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
         source, (first, last) = self.inputs[0].rows, windows[0]
         source.clear(last, first + self._reached(stop - start))
         window = source.window(*windows[0])[:, self._skip :]
@@ -155,7 +149,7 @@ class Add(Step):
     def reach(self, start: int, stop: int) -> Reach:
         return ((start, stop), (start, stop))
 
-    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+    def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
         one, other = (step.rows.inside(start, stop) for step in self.inputs)
         add(one, other, out, planar=False)
 
@@ -172,7 +166,7 @@ class MemoryInput(Step):
     def reach(self, start: int, stop: int) -> Reach:
         return ((start * self._pool, stop * self._pool), _around(start, stop, 2))[: len(self.inputs)]
 
-    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+    def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
         held = [step.rows.inside(*w) for step, w in zip(self.inputs, windows, strict=True)]
         parts = [Part(held[0], windows[0][0], self._width, AVERAGE if self._pool > 1 else COPY)]
         if len(held) > 1:
@@ -190,7 +184,7 @@ class State(Step):
     def reach(self, start: int, stop: int) -> Reach:
         return ((start, stop), _around(start, stop, 2))[: len(self.inputs)]
 
-    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+    def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
         held = [(step.rows.inside(*w), w[0]) for step, w in zip(self.inputs, windows, strict=True)]
         previous = held[1] if len(held) > 1 else None
         state(held[0][0], previous, out, start=start, stop=stop, hidden=self._hidden)
@@ -206,7 +200,7 @@ class Gate(Step):
     def reach(self, start: int, stop: int) -> Reach:
         return ((start, stop), _covering(start, stop, self._pool))
 
-    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+    def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
         attention, hidden = (step.rows.inside(*w) for step, w in zip(self.inputs, windows, strict=True))
         gate(attention, hidden, windows[1][0], out, start=start, stop=stop, pool=self._pool)
 
@@ -214,18 +208,18 @@ class Gate(Step):
 class GatedCoefficients(Step):
     """The rest of `GatedHead`: enlargement, and the delta's coefficient where all are to sum to 1."""
 
-    def __init__(self, gated: Step, rows: Rows, band: int, head: GatedHead) -> None:
+    def __init__(self, gated: Step, rows: Rows, band: int, *, stem: int, whole: bool) -> None:
         super().__init__((gated,), rows, band)
-        self._head = head
+        self._stem, self._whole = stem, whole
 
     def reach(self, start: int, stop: int) -> Reach:
-        return (_around(start, stop, self._head.stem),)
+        return (_around(start, stop, self._stem),)
 
-    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
-        stem, first = self._head.stem, windows[0][0]
-        window = self.inputs[0].rows.window(*windows[0])
-        coefficients = upsample(window[None], stem)[:, :, start - first * stem : stop - first * stem]
-        out.copy_(unit_sum(coefficients)[0] if self._head.unit_sum else coefficients[0])
+    def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
+        from nrknet.fast import plain
+
+        gated, first = self.inputs[0].rows.window(*windows[0]), windows[0][0]
+        plain.gated_coefficients(gated, first, out, stem=self._stem, whole=self._whole, start=start, stop=stop)
 
 
 class Joint(Step):
@@ -240,7 +234,7 @@ class Joint(Step):
     def reach(self, start: int, stop: int) -> Reach:
         return ((start, stop), _covering(start, stop, self._pool))
 
-    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+    def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
         features, hidden = (step.rows.inside(*w) for step, w in zip(self.inputs, windows, strict=True))
         parts = [
             Part(features, start, self._width, COPY),
@@ -259,7 +253,7 @@ class LookedUp(Step):
     def reach(self, start: int, stop: int) -> Reach:
         return ((start, stop),)
 
-    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+    def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
         self._table.look_up(self.inputs[0].rows.inside(start, stop), out, start=start, stop=stop)
 
 
@@ -271,10 +265,10 @@ class RadiusCoefficients(Step):
         self._table = table
 
     def reach(self, start: int, stop: int) -> Reach:
-        stem = self._table.head.stem
+        stem = self._table.stem
         return (_around(start, stop, stem), _covering(start, stop, stem))
 
-    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+    def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
         looked_up, residual = ((step.rows.inside(*w), w[0]) for step, w in zip(self.inputs, windows, strict=True))
         self._table.coefficients(looked_up, residual, out, start=start, stop=stop)
 
@@ -283,15 +277,15 @@ class Term(Step):
     """t - D t: the next term of the Neumann series (Eq. 7)."""
 
     def __init__(
-        self, term: Step, coefficients: Step, rows: Rows, band: int, *, applied: Blur, bank: AtomBank
+        self, term: Step, coefficients: Step, rows: Rows, band: int, *, applied: Blur, num_atoms: int
     ) -> None:
         super().__init__((term, coefficients), rows, band)
-        self._applied, self._support = applied, bank.support // 2
+        self._applied, self._half = applied, num_atoms  # the largest atom has 2J + 1 pixels
 
     def reach(self, start: int, stop: int) -> Reach:
-        return ((start - self._support, stop + self._support), (start, stop))
+        return ((start - self._half, stop + self._half), (start, stop))
 
-    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+    def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
         term, coefficients = (step.rows.window(*w) for step, w in zip(self.inputs, windows, strict=True))
         self._applied(term, coefficients, out, first=start, last=stop, height=self.rows.height)
 
@@ -306,8 +300,8 @@ class Series(Step):
     def reach(self, start: int, stop: int) -> Reach:
         return ((start, stop), *(_around(start, stop, factor) for factor in self._factors))
 
-    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
-        copy(self.inputs[0].rows.window(start, stop), out)
+    def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
+        out[...] = self.inputs[0].rows.window(start, stop)
         for step, factor, window in zip(self.inputs[1:], self._factors, windows[1:], strict=True):
             held = step.rows.window(*window)
             if factor == 1:
@@ -329,7 +323,7 @@ class ImageInput(Step):
         pixels = (start * self._stem, stop * self._stem)
         return ((start, stop), pixels, pixels)
 
-    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+    def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
         stem, count = self._stem, self._channels
         photo, series = (step.rows.window(*w) for step, w in zip(self.inputs[1:], windows[1:], strict=True))
         join([Part(self.inputs[0].rows.inside(start, stop), start, count, COPY)], out, start=start, stop=stop)
@@ -347,7 +341,7 @@ class Correct(Step):
     def reach(self, start: int, stop: int) -> Reach:
         return ((start, stop), _covering(start, stop, self._stem))
 
-    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
+    def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
         series, correction = self.inputs
         pixels = correction.rows.inside(*windows[1]), windows[1][0]
         shuffle_add(series.rows.window(start, stop), pixels, out, stem=self._stem, start=start, stop=stop)
@@ -356,29 +350,31 @@ class Correct(Step):
 class ExpectedRadius(Step):
     """`RadiusHead.expected_radius`, planar."""
 
-    def __init__(self, logits: Step, rows: Rows, band: int, head: RadiusHead) -> None:
+    def __init__(self, logits: Step, rows: Rows, band: int, parameters: Parameters) -> None:
         super().__init__((logits,), rows, band)
-        self._head = head
+        self._parameters = parameters
 
     def reach(self, start: int, stop: int) -> Reach:
-        return (_around(start, stop, self._head.stem),)
+        return (_around(start, stop, self._parameters.config.stem),)
 
-    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
-        logits = self.inputs[0].rows.inside(*windows[0])[..., : len(self._head.radii)]
-        radius = self._head.expected_radius(logits.permute(2, 0, 1)[None])
-        first = windows[0][0] * self._head.stem
-        out.copy_(radius[0, :, start - first : stop - first])
+    def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
+        from nrknet.fast import plain
+
+        logits, first = self.inputs[0].rows.inside(*windows[0]), windows[0][0]
+        plain.expected_radius(logits, first, out, head=self._parameters.model.head, start=start, stop=stop)
 
 
 class DiscRadius(Step):
     """The radius of the disc as wide as the kernel at each pixel, planar."""
 
-    def __init__(self, coefficients: Step, rows: Rows, band: int, bank: AtomBank) -> None:
+    def __init__(self, coefficients: Step, rows: Rows, band: int, parameters: Parameters) -> None:
         super().__init__((coefficients,), rows, band)
-        self._bank = bank
+        self._parameters = parameters
 
     def reach(self, start: int, stop: int) -> Reach:
         return ((start, stop),)
 
-    def make(self, start: int, stop: int, windows: Windows, out: Tensor) -> None:
-        out.copy_(disc_radius(self.inputs[0].rows.window(start, stop)[None], self._bank)[0])
+    def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
+        from nrknet.fast import plain
+
+        plain.radius_of_discs(self.inputs[0].rows.window(start, stop), out, bank=self._parameters.model.atoms)
