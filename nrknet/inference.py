@@ -239,7 +239,7 @@ class Deblurrer:
         try:
             return self._restored(self._network, image, progress, radius, details, highest)
         except NotFinite:
-            if not self._on_cpu or self.precision == "exact":
+            if not (isinstance(self._network, StreamedNetwork) and self._network.keeps_halves):
                 raise
             log.warning("numbers ran over in float16: the photo is restored again in float32")
             if details is not None:

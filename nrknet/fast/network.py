@@ -13,6 +13,7 @@ from nrknet.bands import Band
 from nrknet.config import EVIDENCE_BANDS, powers_taken
 from nrknet.fast import steps
 from nrknet.fast.memory import zeros
+from nrknet.fast.operations import halves_are_kept
 from nrknet.fast.prepared import Prepared
 from nrknet.fast.rows import Rows, Step, in_order
 from nrknet.parameters import Parameters
@@ -41,10 +42,14 @@ class StreamedNetwork:
             sees it.
         halves: keep maps that pass from convolution to convolution in half precision, where the kernels can: that
             takes half the memory and less time. Everything is computed in float32, and all else is kept so.
+
+    Attributes:
+        keeps_halves: whether there are such maps.
     """
 
     def __init__(self, parameters: Parameters, *, halves: bool = False) -> None:
-        self._halves, self._prepared = halves, Prepared(parameters)
+        self.keeps_halves = halves and halves_are_kept()
+        self._prepared = Prepared(parameters)
         self._spare: list[_Wiring] = []
 
     def __call__(
@@ -82,7 +87,7 @@ class StreamedNetwork:
         if wiring is not None and (wiring.network is not prepared or not wiring.fits(photo, radius, highest)):
             wiring = None  # before new memory is taken
         if wiring is None:
-            wiring = _Wiring(prepared, photo.shape[:2], radius=radius, highest=highest, halves=self._halves)
+            wiring = _Wiring(prepared, photo.shape[:2], radius=radius, highest=highest, halves=self.keeps_halves)
         wiring.start(photo)
         return wiring
 

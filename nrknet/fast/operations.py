@@ -73,6 +73,12 @@ def convolution(
     return TorchConvolution(*_filled(weight, bias), stride=stride, relu=relu, enlarge=enlarge)
 
 
+def halves_are_kept() -> bool:
+    """Whether the kernels here can keep maps in half precision."""
+    kernels = library()
+    return kernels is not None and bool(kernels.nrknet_halves())
+
+
 def _filled(weight: Floats, bias: Floats | None) -> tuple[Floats, Floats | None]:
     """Copies with inputs and outputs filled up with zeros to multiples of 16."""
     outputs, inputs = (-n % CHANNELS for n in weight.shape[:2])
@@ -122,7 +128,7 @@ class CompiledConvolution:
             matrices = points.reshape(self._outputs, self._depth, -1).transpose(2, 1, 0)
         else:
             matrices = weight.transpose(2, 3, 1, 0).reshape(1, -1, self._outputs)
-        self.writes_halves = bool(kernels.nrknet_halves())
+        self.writes_halves = halves_are_kept()
         self.reads_halves = self.writes_halves and self._taps > 0
         panel = kernels.nrknet_panel()
         self._weights = zeros(matrices.size).reshape(len(matrices), -1)

@@ -17,14 +17,16 @@ def num_threads() -> int:
 
 @cache
 def _default() -> int:
-    """OMP_NUM_THREADS, or the cores that this process may use."""
+    """The cores that this process may use; OMP_NUM_THREADS where that is less."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if wanted.isdecimal() and int(wanted) > 0:
-        return int(wanted)
+    most = int(wanted) if wanted.isdecimal() and int(wanted) > 0 else sys.maxsize
+    return min(_cores(), most)
+
+
+def _cores() -> int:
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
-    cores = {_siblings(processor) for processor in os.sched_getaffinity(0)}
-    return len(cores)
+    return len({_siblings(processor) for processor in os.sched_getaffinity(0)})
 
 
 def _siblings(processor: int) -> str:
