@@ -13,12 +13,11 @@ The files are exported into --folder where they are not there yet, which takes m
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.equal_budget import commit
 from benchmarks.released_reference import fill_weights
 from benchmarks.speed import KEPT, Way, choose_photo
+from benchmarks.turns import in_turn, surroundings
 from nrknet import Deblurrer, NRKNet, load_model
-from nrknet._version import __version__
 from nrknet.commands.options import size
 from nrknet.export import export_onnx
-from nrknet.fast.compiler import library
 from nrknet.metrics import psnr
 from nrknet.weights import load_released, save_model
 
@@ -115,23 +112,18 @@ def measure(name: str, folder: Path, photo: NDArray[np.uint8], *, repeats: int) 
         export_onnx(model, file, name=name)
     memory = peaks(name, folder, photo.shape[1], photo.shape[0])
     ways: dict[str, Way] = {"deblurrer": Deblurrer(model, device="cpu"), "runtime": Runtime(file)}
-    outputs = {engine: way(photo) for engine, way in ways.items()}
-    seconds: dict[str, list[float]] = {engine: [] for engine in ways}
-    for _ in range(repeats):
-        for engine, way in ways.items():
-            started = time.perf_counter()
-            way(photo)
-            seconds[engine].append(time.perf_counter() - started)
-    ratios = [theirs / ours for ours, theirs in zip(seconds["deblurrer"], seconds["runtime"], strict=True)]
-    difference = np.abs(outputs["deblurrer"].astype(int) - outputs["runtime"])
+    done = in_turn({engine: partial(way, photo) for engine, way in ways.items()}, repeats)
+    ours, theirs = done["deblurrer"], done["runtime"]
+    ratios = [their / our for our, their in zip(ours.seconds, theirs.seconds, strict=True)]
+    difference = np.abs(ours.output.astype(int) - theirs.output)
     return {
         "name": name,
-        **{f"{engine}_seconds": statistics.median(times) for engine, times in seconds.items()},
-        **{f"{engine}_shortest": min(times) for engine, times in seconds.items()},
-        **{f"{engine}_longest": max(times) for engine, times in seconds.items()},
+        **{f"{engine}_seconds": timed.median for engine, timed in done.items()},
+        **{f"{engine}_shortest": min(timed.seconds) for engine, timed in done.items()},
+        **{f"{engine}_longest": max(timed.seconds) for engine, timed in done.items()},
         "runtime_to_deblurrer": statistics.median(ratios),
         "ratio_smallest": min(ratios), "ratio_largest": max(ratios),
-        "agreement_db": psnr(outputs["deblurrer"], outputs["runtime"]), "largest_difference": int(difference.max()),
+        "agreement_db": psnr(ours.output, theirs.output), "largest_difference": int(difference.max()),
         **memory,
     }  # fmt: skip
 
@@ -161,14 +153,14 @@ def main() -> None:
             rows.append({k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()})
             print(rows[-1], flush=True)
     if args.json:
-        versions = {"nrknet": __version__, "torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
+        around = surroundings()
+        around["versions"]["onnxruntime"] = onnxruntime.__version__
         found = {
             "about": "seconds of a photo from 8-bit pixels to 8-bit pixels, in turn in one process, medians after a "
             "first one; runtime_to_deblurrer: median of the ratios of neighbouring runs, above 1 ONNX Runtime is "
             "slower; peaks are those of processes that restore one photo",
-            "width": width, "height": height, "repeats": args.repeats, "threads": torch.get_num_threads(),
-            "machine": platform.machine(), "compiled_kernels": library() is not None,
-            "freed_memory_kept": args.keep_freed, "versions": versions, "commit": commit(), "rows": rows,
+            "width": width, "height": height, "repeats": args.repeats, "freed_memory_kept": args.keep_freed,
+            **around, "rows": rows,
         }  # fmt: skip
         args.json.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -15,12 +15,11 @@ are timed in a process that keeps it (MALLOC_MMAP_MAX_=0, MALLOC_TRIM_THRESHOLD_
 import argparse
 import json
 import os
-import platform
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,11 @@ import torch
 from numpy.typing import NDArray
 from skimage import data
 
-from benchmarks.equal_budget import commit
 from benchmarks.released_reference import fill_weights, released_output
+from benchmarks.turns import in_turn, surroundings
 from nrknet import Deblurrer
-from nrknet._version import __version__
 from nrknet.commands.options import size
 from nrknet.complexity import complexity
-from nrknet.fast.compiler import library
 from nrknet.imageio import read_photo
 from nrknet.metrics import psnr
 from nrknet.weights import load_released
@@ -107,27 +104,20 @@ def measure(photo: Photo, *, device: str, repeats: int) -> list[dict[str, Any]]:
         "released, exact": Deblurrer(released, device=device, precision="exact"),
         "lite": Deblurrer("lite", device=device),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    outputs: dict[str, Photo] = {}
-    for _ in range(1 + repeats):
-        for name, way in ways.items():
-            started = time.perf_counter()
-            outputs[name] = way(photo)
-            seconds[name].append(time.perf_counter() - started)
+    done = in_turn({name: partial(way, photo) for name, way in ways.items()}, repeats)
+    reference = done["baseline"]
     height, width = photo.shape[:2]
-    usual = {name: statistics.median(times[1:]) for name, times in seconds.items()}
-    configs = {name: way.model.config if isinstance(way, Deblurrer) else released.config for name, way in ways.items()}
+    configs = {name: way.config if isinstance(way, Deblurrer) else released.config for name, way in ways.items()}
     counted = {name: complexity(config, height=height, width=width) for name, config in configs.items()}
     rows = []
-    for name in ways:
+    for name, timed in done.items():
+        same = name.startswith("released")
         rows.append({
-            "name": name, "first_seconds": seconds[name][0], "seconds": usual[name],
-            "shortest": min(seconds[name][1:]), "longest": max(seconds[name][1:]),
-            "times_faster": usual["baseline"] / usual[name], "frames_per_second": 1 / usual[name],
-            "agreement_db": psnr(outputs[name], outputs["baseline"]) if name.startswith("released") else None,
-            "largest_difference":
-                int(np.abs(outputs[name].astype(int) - outputs["baseline"]).max())
-                if name.startswith("released") else None,
+            "name": name, "first_seconds": timed.first, "seconds": timed.median,
+            "shortest": min(timed.seconds), "longest": max(timed.seconds),
+            "times_faster": reference.median / timed.median, "frames_per_second": 1 / timed.median,
+            "agreement_db": psnr(timed.output, reference.output) if same else None,
+            "largest_difference": int(np.abs(timed.output.astype(int) - reference.output).max()) if same else None,
             "macs": counted[name].total_macs, "bytes": counted[name].total_bytes,
         })  # fmt: skip
     return rows
@@ -163,11 +153,8 @@ def main() -> None:
             "of_peak: multiply-accumulates a second, counted as if none were saved, over those of a matrix product; "
             "of_bandwidth: bytes a second, counted as if every layer went through memory, over those of a copy",
             "width": width, "height": height, "repeats": args.repeats, "device": args.device,
-            "threads": torch.get_num_threads(), "machine": platform.machine(),
-            "compiled_kernels": library() is not None, "freed_memory_kept": args.keep_freed,
-            "float32_macs_per_second": float(f"{peak:.4g}"),
-            "copied_bytes_per_second": float(f"{bandwidth:.4g}"),
-            "versions": {"nrknet": __version__, "torch": torch.__version__}, "commit": commit(), "ways": rows,
+            "freed_memory_kept": args.keep_freed, "float32_macs_per_second": float(f"{peak:.4g}"),
+            "copied_bytes_per_second": float(f"{bandwidth:.4g}"), **surroundings(), "ways": rows,
         }  # fmt: skip
         args.json.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -11,21 +11,16 @@ process, medians.
 import argparse
 import json
 import os
-import platform
 import statistics
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
-from benchmarks.equal_budget import commit
 from benchmarks.speed import choose_photo
+from benchmarks.turns import in_turn, surroundings
 from nrknet import Deblurrer
-from nrknet._version import __version__
 from nrknet.commands.options import size
 from nrknet.datasets import Pair, find_pairs
-from nrknet.fast.compiler import library
 from nrknet.imageio import read_photo
 from nrknet.metrics import psnr
 
@@ -59,13 +54,8 @@ def gains(ways: list[Way], pairs: list[Pair]) -> list[float]:
 def milliseconds(ways: list[Way], width: int, height: int, repeats: int) -> list[float]:
     """Of a photo, by each way."""
     photo = choose_photo(None, width, height)
-    found: list[list[float]] = [[] for _ in ways]
-    for _ in range(1 + repeats):
-        for way, of_way in zip(ways, found, strict=True):
-            started = time.perf_counter()
-            way.deblurrer(photo, terms=way.terms)
-            of_way.append(1000 * (time.perf_counter() - started))
-    return [statistics.median(of_way[1:]) for of_way in found]
+    done = in_turn({way.name: partial(way.deblurrer, photo, terms=way.terms) for way in ways}, repeats)
+    return [1000 * timed.median for timed in done.values()]
 
 
 def measure(root: Path, *, model: str, width: int, height: int, repeats: int) -> list[dict[str, Any]]:
@@ -96,9 +86,7 @@ def main() -> None:
             "about": "mean gain in PSNR of 8 bits over the pairs; milliseconds of a photo, medians after a first one, "
             "all ways in turn in one process",
             "model": args.model, "pairs": args.pairs.name, "width": width, "height": height,
-            "repeats": args.repeats, "threads": torch.get_num_threads(), "cpus": os.cpu_count(),
-            "machine": platform.machine(), "compiled_kernels": library() is not None,
-            "versions": {"nrknet": __version__, "torch": str(torch.__version__)}, "commit": commit(), "ways": rows,
+            "repeats": args.repeats, "cpus": os.cpu_count(), **surroundings(), "ways": rows,
         }  # fmt: skip
         args.json.write_text(json.dumps(said, indent=1) + "\n")
 

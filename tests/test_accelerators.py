@@ -55,7 +55,12 @@ def test_where_a_network_works(monkeypatch: pytest.MonkeyPatch) -> None:
         assert accelerators.on_cpu("auto") == (found == "cpu")
 
 
-COUNT = "from nrknet.fast.threads import num_threads; before = num_threads(); import torch; print(before, num_threads())"
+COUNT = """
+from nrknet.fast.threads import num_threads
+before = num_threads()
+import torch
+print(before, num_threads())
+"""
 
 
 @pytest.mark.parametrize("wanted", [None, "1", "3", "2,4", "none"])

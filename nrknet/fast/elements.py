@@ -79,7 +79,10 @@ class Table:
     def coefficients(
         self, looked_up: tuple[Map, int], residual: tuple[Map, int], out: Map, *, start: int, stop: int
     ) -> None:
-        """Planar coefficients (K,n,w) from looked-up coordinates and residual, both windows with their first row."""
+        """Planar coefficients (K,n,w) from looked-up coordinates and residual, both windows with their first row.
+
+        Channels of the residual are P coordinates of the first of stem x stem pixels, then those of the next.
+        """
         if library():
             sizes = (out.shape[2], self.coordinates, len(out), self.basis.shape[1], self.stem)
             held = source(*looked_up), source(*residual), planes(out), pointer(self.basis)

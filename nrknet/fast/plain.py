@@ -104,7 +104,8 @@ def coefficients(
 ) -> None:
     count, (window, first) = len(basis), looked_up
     coordinates = enlarged(window[..., :count], first, stem, start, stop).permute(2, 0, 1)
-    learned = _shuffled(residual[0][..., : count * stem**2], residual[1], stem, start, stop)
+    pixels = residual[0][..., : count * stem**2].unflatten(2, (-1, count)).transpose(2, 3).flatten(2)
+    learned = _shuffled(pixels, residual[1], stem, start, stop)
     coordinates = coordinates.add(learned, alpha=step)
     out.copy_((basis[:, : len(out)].t() @ coordinates.flatten(1)).view(out.shape))
     out[0] += 1

@@ -79,10 +79,15 @@ class Prepared:
             self.layers["head"] = convolution(*self._folded("head"), relu=True)
             return
         self._convolution("head.posterior")
-        self._convolution("head.residual")
+        weight, bias = (self._weights[f"head.residual.{part}"] for part in ("weight", "bias"))
+        self.layers["head.residual"] = convolution(self._by_pixels(weight), self._by_pixels(bias))
         whole = self.config.coefficients == "unit_sum"
         basis, stem = self._weights["head.basis"], self.config.stem
         self.tables = [Table(table, basis, unit_sum=whole, stem=stem) for table in self._weights["head.table"]]
+
+    def _by_pixels(self, x: Floats) -> Floats:
+        """What writes coordinates for stem x stem pixels, those of a pixel together instead of those of a coordinate."""
+        return x.reshape(-1, self.config.stem**2, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape)
 
     def _prepare_image_head(self) -> None:
         self._convolution("image_head.entry", relu=True)

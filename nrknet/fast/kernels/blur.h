@@ -21,9 +21,10 @@ static void blur_columns(const Blur& b, int left, int right) {
   const bool top = above < reach, bottom = below < reach, start = before < reach, end = after < reach;
   const int pitch = (wide + 2 + 15) / 16 * 16;
   const std::ptrdiff_t size = static_cast<std::ptrdiff_t>(tall) * pitch;
-  float* current = scratch(4 * size + 3 * static_cast<std::ptrdiff_t>(rows) * pitch);
-  float* rolled = current + 3 * size;
-  float* total = rolled + size;
+  float* current = scratch(3 * size + 3 * static_cast<std::ptrdiff_t>(rows) * pitch + 2 * pitch);
+  float* total = current + 3 * size;
+  float* blended = total + 3 * static_cast<std::ptrdiff_t>(rows) * pitch;  // a row by the vertical taps
+  float* before_it = blended + pitch;                                      // the row above as it was
 
   for (int c = 0; c < 3; ++c)
     for (int y = 0; y < tall; ++y) {
@@ -39,20 +40,20 @@ static void blur_columns(const Blur& b, int left, int right) {
         const float* a = b.taps + ((j - 1) * 3 + c) * 3;
         const float a0 = a[0], a1 = a[1], a2 = a[2];
         float* plane = current + c * size;
+        const float* above_first = plane + (y0 > 0 ? y0 - 1 : std::min(1, tall - 1)) * pitch;
+        std::copy(above_first, above_first + wide, before_it);
         for (int y = y0; y < y1; ++y) {
-          const float* up = plane + (y > 0 ? y - 1 : std::min(1, tall - 1)) * pitch;
-          const float* here = plane + y * pitch;
-          const float* down = plane + (y + 1 < tall ? y + 1 : std::max(0, tall - 2)) * pitch;
-          float* to = rolled + y * pitch;
-          for (int x = 0; x < wide; ++x) to[x] = a0 * up[x] + a1 * here[x] + a2 * down[x];
-        }
-        for (int y = y0; y < y1; ++y) {
-          const float* from = rolled + y * pitch;
-          float* to = plane + y * pitch;
+          float* here = plane + y * pitch;
+          const float* down = y + 1 < tall ? here + pitch : before_it;
+          for (int x = 0; x < wide; ++x) {
+            const float own = here[x];
+            blended[x] = a0 * before_it[x] + a1 * own + a2 * down[x];
+            before_it[x] = own;
+          }
           const int inner0 = std::max(x0, 1), inner1 = std::min(x1, wide - 1);
-          for (int x = inner0; x < inner1; ++x) to[x] = a0 * from[x - 1] + a1 * from[x] + a2 * from[x + 1];
-          if (x0 == 0) to[0] = (a0 + a2) * from[wide > 1] + a1 * from[0];
-          if (x1 == wide && wide > 1) to[wide - 1] = (a0 + a2) * from[wide - 2] + a1 * from[wide - 1];
+          for (int x = inner0; x < inner1; ++x) here[x] = a0 * blended[x - 1] + a1 * blended[x] + a2 * blended[x + 1];
+          if (x0 == 0) here[0] = (a0 + a2) * blended[wide > 1] + a1 * blended[0];
+          if (x1 == wide && wide > 1) here[wide - 1] = (a0 + a2) * blended[wide - 2] + a1 * blended[wide - 1];
         }
       }
     }

@@ -19,17 +19,27 @@ struct Source {
 struct Corners {
   const float* pixel[4];
 
-  Corners(const Source& s, int y, int x) {
-    const int row = y / 2, column = x / 2, next_row = row + (y % 2 ? 1 : -1), next_column = column + (x % 2 ? 1 : -1);
-    pixel[0] = s.at(row, column), pixel[1] = s.at(row, next_column);
-    pixel[2] = s.at(next_row, column), pixel[3] = s.at(next_row, next_column);
-  }
   float operator[](int c) const {
     return 0.5625f * pixel[0][c] + 0.1875f * (pixel[1][c] + pixel[2][c]) + 0.0625f * pixel[3][c];
   }
   Vec vector(int c) const {
     return 0.5625f * load(pixel[0] + c) + 0.1875f * (load(pixel[1] + c) + load(pixel[2] + c)) +
            0.0625f * load(pixel[3] + c);
+  }
+};
+
+// A row of a map's twofold enlargement.
+struct Enlarged {
+  const float *near, *far;  // the rows that it lies between
+  std::int64_t pixel;
+  int columns;
+
+  Enlarged(const Source& s, int y)
+      : near(s.at(y / 2, 0)), far(s.at(y / 2 + (y % 2 ? 1 : -1), 0)), pixel(s.image.pixel), columns(s.columns) {}
+  Corners at(int x) const {
+    const std::int64_t column = std::min(x / 2, columns - 1) * pixel;
+    const std::int64_t next = std::clamp(x / 2 + (x % 2 ? 1 : -1), 0, columns - 1) * pixel;
+    return {{near + column, near + next, far + column, far + next}};
   }
 };
 
@@ -102,6 +112,7 @@ struct Join {
 
 static void copy_part(const Part& part, int y, int columns, float* to, std::int64_t step) {
   const Source& s = part.source;
+  const Enlarged enlarged(s, y);
   for (int x = 0; x < columns; ++x, to += step) {
     if (part.mode == AVERAGE) {
       const float *a = s.at(2 * y, 2 * x), *b = s.at(2 * y, 2 * x + 1), *c = s.at(2 * y + 1, 2 * x),
@@ -111,7 +122,7 @@ static void copy_part(const Part& part, int y, int columns, float* to, std::int6
           [=](int k) { store(to + k, 0.25f * (load(a + k) + load(b + k) + load(c + k) + load(d + k))); },
           [=](int k) { to[k] = 0.25f * (a[k] + b[k] + c[k] + d[k]); });
     } else if (part.mode == ENLARGE) {
-      const Corners corners(s, y, x);
+      const Corners corners = enlarged.at(x);
       for_channels(
           s.channels, [=, &corners](int k) { store(to + k, corners.vector(k)); },
           [=, &corners](int k) { to[k] = corners[k]; });
@@ -133,10 +144,11 @@ struct State {
 static void state_row(const State& s, int y) {
   const int count = s.hidden;
   const bool before = s.previous.image.data != nullptr;
+  const Enlarged previous(before ? s.previous : s.gates, before ? y : 0);
   for (int x = 0; x < s.columns; ++x) {
     const float* gates = s.gates.at(y, x);
     float* to = s.output.data + (y - s.start) * s.output.row + x * s.output.pixel;
-    const Corners corners(before ? s.previous : s.gates, before ? y : 0, before ? x : 0);
+    const Corners corners = previous.at(before ? x : 0);
     for (int k = 0; k < count; k += LANES) {
       // the last vector reads numbers that follow, which do not matter, and must not write where they are
       Vec cell = sigmoid(load(gates + k)) * hyperbolic_tangent(load(gates + 3 * count + k));
@@ -191,25 +203,42 @@ struct LookUp {  // softmax over the radii, times the table, whose first radius 
 
 static void look_up_row(const LookUp& l, int y) {
   const int padded = (l.radii + LANES - 1) / LANES * LANES;
-  float* weights = scratch(padded);
+  float* weights = scratch(padded + LANES);
+  float* lanes = weights + padded;
+  std::fill(weights + l.radii, weights + padded, -1e9f);
   for (int x = 0; x < l.columns; ++x) {
-    const float* logits = l.logits.at(y, x);
-    const float top = *std::max_element(logits, logits + l.radii);
-    std::fill(weights + l.radii, weights + padded, -1e9f);
-    for (int r = 0; r < l.radii; ++r) weights[r] = logits[r] - top;
-    for (int r = 0; r < padded; r += LANES) store(weights + r, exponential(load(weights + r)));
+    std::copy_n(l.logits.at(y, x), l.radii, weights);
+    Vec highest = load(weights);
+    for (int r = LANES; r < padded; r += LANES) highest = load(weights + r) > highest ? load(weights + r) : highest;
+    store(lanes, highest);
+    const float top = *std::max_element(lanes, lanes + LANES);
+    Vec sums = {};
+    for (int r = 0; r < padded; r += LANES) {
+      const Vec power = exponential(load(weights + r) - top);
+      sums += power;
+      store(weights + r, power);
+    }
+    store(lanes, sums);
     float sum = 0;
-    for (int r = 0; r < l.radii; ++r) sum += weights[r];
+    for (int i = 0; i < LANES; ++i) sum += lanes[i];
     float* to = l.output.data + (y - l.start) * l.output.row + x * l.output.pixel;
     for (int p = 0; p < l.width; p += LANES) {
-      Vec total = {};
-      for (int r = 1; r < l.radii; ++r) total += weights[r] * load(l.table + (r - 1) * l.width + p);
-      store(to + p, total / sum);
+      Vec even = {}, odd = {};
+      int r = 1;
+      for (; r + 1 < l.radii; r += 2) {
+        even += weights[r] * load(l.table + (r - 1) * l.width + p);
+        odd += weights[r + 1] * load(l.table + r * l.width + p);
+      }
+      if (r < l.radii) even += weights[r] * load(l.table + (r - 1) * l.width + p);
+      store(to + p, (even + odd) / sum);
     }
+    std::fill(weights + l.radii, weights + padded, -1e9f);
   }
 }
 
-struct Coefficients {  // basis^T (enlarged looked-up coordinates + step * residual), and 1 for the delta
+// basis^T (enlarged looked-up coordinates + step * residual), and 1 for the delta. A pixel's residual has the coordinates
+// of one of its stem x stem pixels after those of another.
+struct Coefficients {
   Source looked_up, residual;
   Planes output;
   const float* basis;  // coordinates x width
@@ -218,20 +247,23 @@ struct Coefficients {  // basis^T (enlarged looked-up coordinates + step * resid
 };
 
 static void coefficients_row(const Coefficients& c, int y) {
-  const int sub = c.stem * c.stem;
-  float* strip = scratch(STRIP * c.width + c.coordinates);
+  const int padded = (c.coordinates + LANES - 1) / LANES * LANES;
+  float* strip = scratch(STRIP * c.width + padded);
   float* coordinates = strip + STRIP * c.width;
+  const Enlarged enlarged(c.looked_up, y);
   for (int x = 0; x < c.columns; x += STRIP) {
     const int pixels = std::min(STRIP, c.columns - x);
     for (int i = 0; i < pixels; ++i) {
       const int column = x + i, phase = y % c.stem * c.stem + column % c.stem;
-      const float* residual = c.residual.at(y / c.stem, column / c.stem) + phase;
+      const float* residual = c.residual.at(y / c.stem, column / c.stem) + phase * c.coordinates;
+      // the last vector reads numbers that follow, which do not matter
       if (c.stem == 1) {
         const float* own = c.looked_up.at(y, column);
-        for (int p = 0; p < c.coordinates; ++p) coordinates[p] = own[p] + c.step * residual[p];
+        for (int p = 0; p < padded; p += LANES) store(coordinates + p, load(own + p) + c.step * load(residual + p));
       } else {
-        const Corners corners(c.looked_up, y, column);
-        for (int p = 0; p < c.coordinates; ++p) coordinates[p] = corners[p] + c.step * residual[p * sub];
+        const Corners corners = enlarged.at(column);
+        for (int p = 0; p < padded; p += LANES)
+          store(coordinates + p, corners.vector(p) + c.step * load(residual + p));
       }
       for (int k = 0; k < c.width; k += LANES) {
         Vec total = {};
@@ -253,18 +285,19 @@ struct Unshuffle {  // gain (one - other) + shift, every block of stem x stem pi
   float gain, shift;
 };
 
+template <int STEM>
 static void unshuffle_row(const Unshuffle& u, int y) {
-  for (int c = 0; c < 3; ++c)
-    for (int dy = 0; dy < u.stem; ++dy) {
-      const int row = y * u.stem + dy;
-      const float* one = u.one.data + c * u.one.plane + row * u.one.row;
-      const float* other = u.other.data ? u.other.data + c * u.other.plane + row * u.other.row : nullptr;
-      float* to = u.output.data + y * u.output.row + u.channel + (c * u.stem + dy) * u.stem;
-      for (int x = 0; x < u.columns * u.stem; ++x) {
-        const float value = other ? one[x] - other[x] : one[x];
-        to[x / u.stem * u.output.pixel + x % u.stem] = u.gain * value + u.shift;
-      }
-    }
+  const float* one = u.one.data + y * STEM * u.one.row;
+  const float* other = u.other.data + y * STEM * u.other.row;
+  float* to = u.output.data + y * u.output.row + u.channel;
+  for (int x = 0; x < u.columns; ++x, to += u.output.pixel)
+    for (int c = 0; c < 3; ++c)
+      for (int dy = 0; dy < STEM; ++dy)
+        for (int dx = 0; dx < STEM; ++dx) {
+          float value = one[c * u.one.plane + dy * u.one.row + x * STEM + dx];
+          if (u.other.data) value -= other[c * u.other.plane + dy * u.other.row + x * STEM + dx];
+          to[(c * STEM + dy) * STEM + dx] = u.gain * value + u.shift;
+        }
 }
 
 struct Shuffle {  // input + the sub-pixels of a map
@@ -273,13 +306,15 @@ struct Shuffle {  // input + the sub-pixels of a map
   std::int32_t start, stop, columns, stem;
 };
 
+template <int STEM>
 static void shuffle_row(const Shuffle& s, int y) {
-  for (int c = 0; c < 3; ++c) {
-    const float* from = s.input.data + c * s.input.plane + (y - s.start) * s.input.row;
-    const float* pixels = s.pixels.at(y / s.stem, 0) + (c * s.stem + y % s.stem) * s.stem;
-    float* to = s.output.data + c * s.output.plane + (y - s.start) * s.output.row;
-    for (int x = 0; x < s.columns; ++x) to[x] = from[x] + pixels[x / s.stem * s.pixels.image.pixel + x % s.stem];
-  }
+  const float* from = s.input.data + (y - s.start) * s.input.row;
+  const float* pixels = s.pixels.at(y / STEM, 0) + y % STEM * STEM;
+  float* to = s.output.data + (y - s.start) * s.output.row;
+  for (int x = 0; x < s.columns; x += STEM, pixels += s.pixels.image.pixel)
+    for (int c = 0; c < 3; ++c)
+      for (int dx = 0; dx < STEM; ++dx)
+        to[c * s.output.plane + x + dx] = from[c * s.input.plane + x + dx] + pixels[c * STEM * STEM + dx];
 }
 
 struct Enlarge {  // output += input enlarged
@@ -428,11 +463,13 @@ void nrknet_coefficients(const Coefficients* c, std::int32_t threads) {
 }
 
 void nrknet_unshuffle(const Unshuffle* u, std::int32_t threads) {
-  pool().run(u->rows, threads, [&](int i) { unshuffle_row(*u, i); });
+  const auto row = u->stem == 1 ? unshuffle_row<1> : unshuffle_row<2>;
+  pool().run(u->rows, threads, [&](int i) { row(*u, i); });
 }
 
 void nrknet_shuffle(const Shuffle* s, std::int32_t threads) {
-  pool().run(s->stop - s->start, threads, [&](int i) { shuffle_row(*s, s->start + i); });
+  const auto row = s->stem == 1 ? shuffle_row<1> : shuffle_row<2>;
+  pool().run(s->stop - s->start, threads, [&](int i) { row(*s, s->start + i); });
 }
 
 void nrknet_enlarge(const Enlarge* e, std::int32_t threads) {
