@@ -60,21 +60,14 @@ class Table:
     """
 
     def __init__(self, table: Floats, basis: Floats, *, unit_sum: bool, stem: int) -> None:
-        self.radii, self.coordinates, self.stem = len(table) + 1, table.shape[1], stem
-        self.table = _filled(table)
+        self.coordinates, self.stem = table.shape[1], stem
+        self.table = filled(table)
         delta = -basis.sum(axis=1, keepdims=True) * unit_sum
-        self.basis = _filled(np.concatenate([delta, basis], axis=1))
+        self.basis = filled(np.concatenate([delta, basis], axis=1))
 
     def look_up(self, logits: Map, out: Map, *, start: int, stop: int) -> None:
         """Softmax over the radii of (n,w,R), times the table: (n,w,P)."""
-        if library():
-            sizes = (out.shape[1], self.radii, self.table.shape[1])
-            held = source(logits, start), image(out), pointer(self.table)
-            call("look_up", bindings.LookUp(*held, start, stop, *sizes))
-            return
-        from nrknet.fast import plain
-
-        plain.look_up(logits, self.table, out, radii=self.radii)
+        look_up(logits, self.table, out, start=start, stop=stop)
 
     def coefficients(
         self, looked_up: tuple[Map, int], residual: tuple[Map, int], out: Map, *, start: int, stop: int
@@ -94,9 +87,21 @@ class Table:
         plain.coefficients(looked_up, residual, self.basis[: self.coordinates], out, **where, step=RESIDUAL_STEP)
 
 
-def _filled(x: Floats) -> Floats:
-    """Columns filled up with zeros to a multiple of 16."""
+def filled(x: Floats) -> Floats:
+    """A copy of (n,P), columns filled up with zeros to a multiple of 16."""
     return np.pad(x, ((0, 0), (0, -x.shape[1] % CHANNELS))).astype(np.float32)
+
+
+def look_up(logits: Map, table: Floats, out: Map, *, start: int, stop: int) -> None:
+    """Softmax over the radii of (n,w,R), times a table (R-1,P) whose first row, of zeros, is left out: (n,w,P)."""
+    radii = len(table) + 1
+    if library():
+        sizes = (out.shape[1], radii, table.shape[1])
+        call("look_up", bindings.LookUp(source(logits, start), image(out), pointer(table), start, stop, *sizes))
+        return
+    from nrknet.fast import plain
+
+    plain.look_up(logits, table, out, radii=radii)
 
 
 def unshuffle(

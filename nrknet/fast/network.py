@@ -342,7 +342,7 @@ class _Wiring:
         rows, band = self._planar(1, 1), self._band(1)
         if logits is None:
             return steps.DiscRadius(coefficients, rows, band, self.network.parameters)
-        return steps.ExpectedRadius(logits, rows, band, self.network.parameters)
+        return steps.ExpectedRadius(logits, rows, band, radii=self.config.radii, stem=self.config.stem)
 
     def _correct(self, photo: Step, series: Step, joint: Step) -> Step:
         """`ImageHead`."""

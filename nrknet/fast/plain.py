@@ -10,13 +10,13 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from nrknet.analysis import ScaleDetails, disc_radius
 from nrknet.arrays import Floats, Map
 from nrknet.atoms import AtomBank
 from nrknet.fast.parts import AVERAGE, ENLARGE, REPEAT, Part
-from nrknet.layers import RadiusHead, blur_evidence, unit_sum, upsample
+from nrknet.layers import blur_evidence, unit_sum, upsample
 from nrknet.model import NRKNet
 from nrknet.neumann import BlurOperator, LearnedFusion, downsample
 
@@ -148,14 +148,6 @@ def gated_coefficients(gated: Any, first: int, out: Any, *, stem: int, whole: bo
     """The rest of `GatedHead` for rows [start, stop): enlargement and, where `whole`, coefficients that sum to 1."""
     found = upsample(gated[None], stem)[:, :, start - first * stem : stop - first * stem]
     out.copy_(unit_sum(found)[0] if whole else found[0])
-
-
-@on_tensors
-def expected_radius(logits: Any, first: int, out: Any, *, head: nn.Module, start: int, stop: int) -> None:
-    """`RadiusHead.expected_radius` for rows [start, stop)."""
-    assert isinstance(head, RadiusHead)
-    radius = head.expected_radius(logits[..., : len(head.radii)].permute(2, 0, 1)[None])
-    out.copy_(radius[0, :, start - first * head.stem : stop - first * head.stem])
 
 
 @on_tensors

@@ -86,7 +86,7 @@ class Prepared:
         self.tables = [Table(table, basis, unit_sum=whole, stem=stem) for table in self._weights["head.table"]]
 
     def _by_pixels(self, x: Floats) -> Floats:
-        """What writes coordinates for stem x stem pixels, those of a pixel together instead of those of a coordinate."""
+        """What writes coordinates for stem x stem pixels: those of a pixel together, instead of one for all pixels."""
         return x.reshape(-1, self.config.stem**2, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape)
 
     def _prepare_image_head(self) -> None:

@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from nrknet.arrays import Map, Pixels
 from nrknet.config import EVIDENCE_REACH, RESPONSE_GAIN
 from nrknet.fast.elements import (
     Table,
     enlarge_add,
     evidence,
+    filled,
     from_pixels,
     gate,
     halve,
     join,
+    look_up,
     shuffle_add,
     state,
     unshuffle,
@@ -350,18 +354,19 @@ class Correct(Step):
 class ExpectedRadius(Step):
     """`RadiusHead.expected_radius`, planar."""
 
-    def __init__(self, logits: Step, rows: Rows, band: int, parameters: Parameters) -> None:
+    def __init__(self, logits: Step, rows: Rows, band: int, *, radii: Sequence[float], stem: int) -> None:
         super().__init__((logits,), rows, band)
-        self._parameters = parameters
+        self._radii, self._stem = filled(np.array(radii[1:], np.float32)[:, None]), stem
 
     def reach(self, start: int, stop: int) -> Reach:
-        return (_around(start, stop, self._parameters.config.stem),)
+        return (_around(start, stop, self._stem),)
 
     def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
-        from nrknet.fast import plain
-
-        logits, first = self.inputs[0].rows.inside(*windows[0]), windows[0][0]
-        plain.expected_radius(logits, first, out, head=self._parameters.model.head, start=start, stop=stop)
+        logits, (first, last) = self.inputs[0].rows.inside(*windows[0]), windows[0]
+        mean = np.empty((*logits.shape[:2], self._radii.shape[1]), np.float32)
+        look_up(logits, self._radii, mean, start=first, stop=last)
+        out[...] = 0
+        enlarge_add(mean[None, ..., 0].copy(), first, out, factor=self._stem, start=start, stop=stop)
 
 
 class DiscRadius(Step):
