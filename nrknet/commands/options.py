@@ -68,7 +68,7 @@ def load_deblurrer(args: argparse.Namespace, **options: Any) -> "Deblurrer":
 
     if args.device in ("auto", "cpu"):
         compiler.start()  # which the next lines give time for
-    with no_collection(keep=True):  # a fourth of the time of importing PyTorch would go there
+    with no_collection(keep=True):  # a fourth of the time of importing PyTorch, where it is needed, would go there
         from nrknet.inference import Deblurrer
 
     try:

@@ -33,7 +33,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def start() -> None:
-    """Begin to compile while the caller imports PyTorch, say; `library` waits for the end of it."""
+    """Begin to compile while the caller imports what it needs; `library` waits for the end of it."""
     threading.Thread(target=library, daemon=True).start()
 
 
