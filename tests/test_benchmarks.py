@@ -12,10 +12,12 @@ from skimage import data, filters
 
 from benchmarks import tradeoff
 from benchmarks.training_speed import measure
+from benchmarks.turns import in_turn, surroundings
 from nrknet.config import NRKNetConfig
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in ("__init__", "released_reference"))
+SHARED = "__init__", "released_reference", "turns"
+SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in SHARED)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -56,3 +58,18 @@ def test_the_tradeoff_tells_gain_and_time_of_every_way(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert rows[0]["gain_db"] == pytest.approx(rows[1]["gain_db"], abs=0.01)
     assert 0 < rows[1]["gain_db"] != rows[3]["gain_db"] > 0 and all(row["milliseconds"] > 0 for row in rows)
+
+
+def test_ways_take_turns_and_the_first_time_is_kept_apart() -> None:
+    order: list[str] = []
+
+    def way(name: str) -> int:
+        order.append(name)
+        return len(order)
+
+    done = in_turn({"a": lambda: way("a"), "b": lambda: way("b")}, 2)
+    assert order == ["a", "b"] * 3
+    assert {name: timed.output for name, timed in done.items()} == {"a": 5, "b": 6}  # the last ones
+    for timed in done.values():
+        assert timed.first > 0 and len(timed.seconds) == 2 and min(timed.seconds) <= timed.median <= max(timed.seconds)
+    assert surroundings()["threads"] == torch.get_num_threads()

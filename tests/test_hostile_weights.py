@@ -142,7 +142,7 @@ def test_shapes_are_compared_before_numbers_are_read(tmp_path: Path, monkeypatch
     def read(*_: object) -> None:
         raise AssertionError("numbers were read")
 
-    monkeypatch.setattr("nrknet.folder.load_file", read)
+    monkeypatch.setattr("safetensors.torch.load_file", read)
     with pytest.raises(ValueError, match="expected \\[512,"):
         load_model(tmp_path, device="cpu")
 
