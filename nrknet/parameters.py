@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nrknet.model import NRKNet
 
 Version = tuple[tuple[int, int], ...] | None
+_making = threading.Lock()  # of all, so that parameters can be pickled
 
 
 class Parameters:
@@ -30,7 +31,6 @@ class Parameters:
     """
 
     def __init__(self, source: NRKNet | Path) -> None:
-        self._making = threading.Lock()
         self._untouched: Version = None  # of a network that was made here
         self._source = source
         self.config: NRKNetConfig = read_config(source / CONFIG_FILE) if isinstance(source, Path) else source.config
@@ -38,7 +38,7 @@ class Parameters:
     @property
     def model(self) -> NRKNet:
         """The network; from a folder it is made on the CPU, in evaluation mode, when it is first asked for."""
-        with self._making:
+        with _making:
             if isinstance(self._source, Path):
                 import torch
 

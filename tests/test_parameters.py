@@ -1,7 +1,10 @@
 """A network's weights as arrays: the same as the network's own, and without PyTorch until it is asked for."""
 
+import copy
+import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +88,18 @@ def test_the_network_can_be_had_and_changed_and_the_next_photo_sees_it() -> None
     after = deblurrer(photo)
     assert not np.array_equal(after, before)
     assert np.array_equal(after, Deblurrer(model, device="cpu")(photo))
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["arrays", "network"])
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"])
+def test_copies_restore_the_same_photo(made: bool, again: Callable[[Deblurrer], Deblurrer]) -> None:
+    photo = np.ascontiguousarray(data.coffee()[100:180, 100:220])
+    deblurrer = Deblurrer(device="cpu")
+    expected = deblurrer(photo)
+    if made:
+        assert deblurrer.model.config == deblurrer.config
+    twin = again(deblurrer)
+    assert np.array_equal(twin(photo), expected) and twin.model is not deblurrer.model
 
 
 def test_a_broken_folder_is_one_sentence(tmp_path: Path) -> None:
