@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from numpy.typing import NDArray
 
 from nrknet._version import __version__
 from nrknet.analysis import blur_radius, to_rgb
+from nrknet.bundled import bundled_folder, bundled_models
 from nrknet.folder import TRAINING_FILE
 from nrknet.model import MIN_SIZE, NRKNet
-from nrknet.weights import bundled_models
 
 Floats = NDArray[np.float32]
 
@@ -113,8 +112,8 @@ def training_record(source: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: the record is damaged.
     """
-    bundled = resources.files("nrknet") / "pretrained" / str(source) / TRAINING_FILE
-    path = Path(str(bundled)) if str(source) in bundled_models() else Path(source) / TRAINING_FILE
+    folder = bundled_folder(str(source)) if str(source) in bundled_models() else Path(source)
+    path = folder / TRAINING_FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
