@@ -3,12 +3,16 @@
 import logging
 from pathlib import Path
 
+import torch
+
 from nrknet._version import __version__
-from nrknet.config import default_preset, named_config
+from nrknet.config import NRKNetConfig, default_preset, named_config
 from nrknet.inference import Deblurrer
+from nrknet.model import NRKNet
 from nrknet.processes import AgreedError, Processes, join_processes
-from nrknet.recipes import named_recipe
-from nrknet.sources import AUTO, open_source
+from nrknet.prune import is_larger, prune
+from nrknet.recipes import Recipe, named_recipe
+from nrknet.sources import AUTO, Source, open_source
 from nrknet.stopping import SAVE_STEPS, TrainingStopped
 from nrknet.stream import check_shares
 from nrknet.trainer import OnStep, Trainer
@@ -16,6 +20,9 @@ from nrknet.validation import psnr, validate
 from nrknet.weights import load_model
 
 log = logging.getLogger(__name__)
+
+LEAST_CROPS = 24
+"""Training crops by which a larger network to start from is pruned, rounded up to whole batches."""
 
 __all__ = ["SAVE_STEPS", "Trainer", "TrainingStopped", "psnr", "train", "validate"]
 
@@ -62,7 +69,7 @@ def train(
             of Table 5 change the recipe's loss instead.
         recipe: which of RECIPES.
         dataset: how `data` is laid out, one of TRAINING_DATA; "auto" looks.
-        init: start from the weights of this network, which `load_model` takes; the new one may be larger.
+        init: start from the weights of this network, which `load_model` takes; the new one may be larger or smaller.
         curator: leave out crops of sharp photos of which this network finds a part out of focus.
         batch: crops per step, of all processes together; the recipe's by default.
         steps: stop after so many steps in all, earlier sessions included; or
@@ -97,9 +104,10 @@ def train(
         config = named_config(network, variant=variant)
         how.check_sides(config.size_multiple)
         check_shares(how.batch, processes.count)
-        start = None if init is None else load_model(init, device="cpu")
+        larger_or_not = None if init is None else load_model(init, device="cpu")
         looker = None if curator is None else Deblurrer(curator, device=processes.device)
         source = open_source(Path(data), dataset, how, curator=looker, processes=processes)
+        start = None if larger_or_not is None else _pruned(larger_or_not, config, how, source, processes.device)
         names: dict[str, str | None] = {"preset": network, "variant": variant, "recipe": recipe}
         names |= {name: str(value) for name, value in (("init", init), ("curator", curator)) if value is not None}
         return Trainer(
@@ -118,6 +126,17 @@ def train(
         raise
     processes.close()
     return trainer.folder.model
+
+
+def _pruned(start: NRKNet, config: NRKNetConfig, recipe: Recipe, source: Source, device: torch.device) -> NRKNet:
+    """The network to start from, without what the new one has no place for: chosen by training crops."""
+    if not is_larger(start.config, config):
+        return start
+    log.info("the start is larger than the new network: what does most in it is kept")
+    alone = Processes(device)  # each process for itself; they go on from the main one's weights
+    crops = source.stream(alone, pool=-(-LEAST_CROPS // recipe.batch) * recipe.batch, seed=0).make_pool(0)
+    sample = crops.to(device, flip_colours=start.config.channel_order == "bgr").floats().blurred
+    return prune(start.to(device), config, sample)
 
 
 def _check_numbers(steps: int | None, minutes: float | None, seed: int, save_steps: int) -> None:

@@ -182,6 +182,20 @@ def test_a_run_that_starts_from_a_network_says_so_and_cannot_go_on_without_it(ph
     assert run(photos, tmp_path / "second", preset="tiny radius", init=first, steps=4, seed=1) == second
 
 
+def test_a_run_may_start_from_a_larger_network(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    larger = {**TINY, **TINY_RADIUS, "widths": (6, 12), "image_blocks": 1}
+    monkeypatch.setitem(PRESETS, "larger", NRKNetConfig(**larger))
+    first = run(photos, tmp_path / "first", preset="larger")
+    # at a rate that moves nothing, what comes out is what the start was pruned to
+    monkeypatch.setitem(RECIPES, "still", dataclasses.replace(RECIPES["smoke"], rate=1e-12, ema=0.5))
+    second = run(photos, tmp_path / "second", preset="tiny radius", recipe="still", init=first, steps=2)
+    found, start = load_model(second), load_model(first)
+    assert found.config == PRESETS["tiny radius"]
+    columns = start.unet.entries[0].weight.detach().flatten(1)
+    distances = torch.cdist(found.unet.entries[0].weight.detach().flatten(1), columns)
+    assert float(distances.amin(1).max()) < 1e-6 and len(set(distances.argmin(1).tolist())) == 4
+
+
 def test_a_finished_run_returns_at_once_and_changes_nothing(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

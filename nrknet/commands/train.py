@@ -77,7 +77,8 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--init", metavar="MODEL",
-        help="start from the weights of this network, which may be smaller: a name, a folder, or owner/repo on the Hub",
+        help="start from the weights of this network, which may be smaller, or larger, and is pruned then: a name, "
+        "a folder, or owner/repo on the Hub",
     )  # fmt: skip
     parser.add_argument(
         "--curator", metavar="MODEL",
