@@ -23,11 +23,8 @@ if TYPE_CHECKING:
 
 BAND_NUMBERS = 4_000_000
 """The widest maps have about so many numbers in a band at most."""
-BANDS = 24, 48, 96, 192, 384
-"""Rows of the photo in a band: with these, those of half its size and so on are multiples of TILE too.
-
-A narrow photo of many rows at once takes more memory and less time, since every step begins and ends less often.
-"""
+BANDS = 24, 48, 96
+"""Rows of the photo in a band: with these, those of half its size and so on are multiples of TILE too."""
 TILE = 6
 """Rows that a convolution makes at once."""
 
