@@ -66,6 +66,8 @@ class RenderedCrops(CropStream[Batch]):
         margin: pixels rendered around a crop and cut off, so that its border holds blur from outside.
         defocus: the renderer's distribution.
         jpeg_chance: share of the blurred crops that are stored as JPEG of quality 60 to 97, as cameras do.
+        flat_chance: share of the crops that are one colour all over, half of these white, black or full colours: what
+            has nothing to sharpen is to stay as it is.
         softness: of each photo, what is out of focus already; crops with much of that are passed over.
     """
 
@@ -77,11 +79,12 @@ class RenderedCrops(CropStream[Batch]):
         margin: int,
         defocus: DefocusConfig,
         jpeg_chance: float = 0.0,
+        flat_chance: float = 0.0,
         softness: Sequence[Softness] = (),
     ) -> None:
         super().__init__(options)
-        self.photos, self.margin, self.defocus, self.jpeg_chance = photos, margin, defocus, jpeg_chance
-        self.softness = softness
+        self.photos, self.margin, self.defocus, self.softness = photos, margin, defocus, softness
+        self.jpeg_chance, self.flat_chance = jpeg_chance, flat_chance
 
     def make_pool(self, number: int) -> Batch:
         """Pool number `number`: uint8 blurred and sharp crops and half-precision radii, on the device."""
@@ -91,6 +94,9 @@ class RenderedCrops(CropStream[Batch]):
         for _ in range(0, self.options.pool, 4):
             self.check_wanted()
             crops = torch.stack([self._sharp_crop(chance) for _ in range(4)]).to(self.options.device)
+            if self.flat_chance:
+                for i in np.flatnonzero(chance.random(len(crops)) < self.flat_chance):
+                    crops[i] = _random_colour(chance)
             scene = render_scene(crops.float() / 255, self.defocus, generator)
             inner = slice(self.margin, self.margin + self.options.size)
             blurred = scene.blurred.mul(255).round().byte()
@@ -128,6 +134,12 @@ class RenderedCrops(CropStream[Batch]):
             crop = F.interpolate(crop[None].float(), (side, side), mode="bicubic", antialias=True)[0]
             crop = crop.clamp_(0, 255).round_().byte()
         return crop.flip(-1) if chance.random() < 0.5 else crop
+
+
+def _random_colour(chance: np.random.Generator) -> Tensor:
+    """A colour (3,1,1) uint8: any, or each of red, green and blue full or none."""
+    values = chance.integers(0, 256, 3) if chance.random() < 0.5 else 255 * chance.integers(0, 2, 3)
+    return torch.from_numpy(values.astype(np.uint8))[:, None, None]
 
 
 def _through_jpeg(crop: Tensor, quality: int) -> Tensor:

@@ -58,6 +58,7 @@ class Recipe:
         validate_every, save_every: seconds between validations and between checkpoints.
         defocus: the renderer's distribution.
         jpeg_chance: share of training crops stored as JPEG.
+        flat_chance: share of training crops of one colour, where crops are rendered.
     """
 
     loss: LossConfig = _OURS
@@ -81,6 +82,7 @@ class Recipe:
     save_every: float = 120.0
     defocus: DefocusConfig = field(default_factory=DefocusConfig)
     jpeg_chance: float = 0.25
+    flat_chance: float = 0.0
 
     def __post_init__(self) -> None:
         shares = [share for share, _ in self.patches]
@@ -157,7 +159,9 @@ _AS_WRITTEN = Recipe(
 
 RECIPES: dict[str, Recipe] = {
     "default": Recipe(),
-    "refine": Recipe(loss=replace(_OURS, radius=0.003), radius_decay=1.0, rate=4e-4, warmup=200, reuse=2),
+    "refine": Recipe(
+        loss=replace(_OURS, radius=0.003), radius_decay=1.0, rate=4e-4, warmup=200, reuse=2, flat_chance=1 / 24
+    ),
     "gpu": Recipe(
         batch=32, patches=((0.0, 128), (0.3, 256)), pool=512, reuse=2, prefit_steps=1500, rate=1e-3, train_atoms=True
     ),  # fmt: skip

@@ -143,7 +143,8 @@ class SharpSource:
         recipe = self._recipe
         return RenderedCrops(
             self._training, _for_training(recipe, processes, pool=pool, seed=seed), margin=recipe.margin,
-            defocus=recipe.defocus, jpeg_chance=recipe.jpeg_chance, softness=self._softness,
+            defocus=recipe.defocus, jpeg_chance=recipe.jpeg_chance, flat_chance=recipe.flat_chance,
+            softness=self._softness,
         )  # fmt: skip
 
     def validation(self, device: torch.device, *, count: int = NUM_VALIDATION) -> Crops:

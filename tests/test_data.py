@@ -40,7 +40,8 @@ def photos(count: int = 3, side: int = 60) -> list[Tensor]:
 def crops(sources: list[Tensor] | None = None, **options: Any) -> RenderedCrops:
     settings: dict[str, Any] = {"size": 32, "batch": 2, "pool": 4, "reuse": 2, "seed": 0, "device": torch.device("cpu")}
     rendering: dict[str, Any] = {"margin": 4, "defocus": DefocusConfig()}
-    rendering |= {name: options.pop(name) for name in ("margin", "defocus", "jpeg_chance") if name in options}
+    of_rendering = ("margin", "defocus", "jpeg_chance", "flat_chance")
+    rendering |= {name: options.pop(name) for name in of_rendering if name in options}
     return RenderedCrops(photos() if sources is None else sources, StreamOptions(**(settings | options)), **rendering)
 
 
@@ -328,3 +329,18 @@ def test_what_goes_wrong_in_a_pool_made_ahead_is_raised_where_the_pool_is_used(m
     with pytest.raises(OSError, match="the disk is gone"):
         source.at(source.steps_per_pool)
     source.close()
+
+
+def test_flat_crops_are_of_one_colour_and_come_in_their_share() -> None:
+    stream = crops(pool=64, flat_chance=0.5)
+    pool = stream.make_pool(0)
+    flat = [crop for crop in pool.sharp if is_flat(crop)]
+    assert 20 <= len(flat) <= 44
+    assert len({tuple(crop.float().mean((1, 2)).round().int().tolist()) for crop in flat}) > 10
+    without = crops(pool=64).make_pool(0)
+    assert not any(map(is_flat, without.sharp))
+    assert not same(pool, without) and same(pool, crops(pool=64, flat_chance=0.5).make_pool(0))
+
+
+def is_flat(crop: Tensor) -> bool:
+    return bool((crop.float().std((1, 2)) < 1).all())
