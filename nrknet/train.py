@@ -104,10 +104,11 @@ def train(
         config = named_config(network, variant=variant)
         how.check_sides(config.size_multiple)
         check_shares(how.batch, processes.count)
-        larger_or_not = None if init is None else load_model(init, device="cpu")
+        start = None if init is None else load_model(init, device="cpu")
         looker = None if curator is None else Deblurrer(curator, device=processes.device)
         source = open_source(Path(data), dataset, how, curator=looker, processes=processes)
-        start = None if larger_or_not is None else _pruned(larger_or_not, config, how, source, processes.device)
+        if start is not None:
+            start = _pruned(start, config, how, source, processes.device)
         names: dict[str, str | None] = {"preset": network, "variant": variant, "recipe": recipe}
         names |= {name: str(value) for name, value in (("init", init), ("curator", curator)) if value is not None}
         return Trainer(
