@@ -38,6 +38,7 @@ from nrknet.atoms import RecursiveAtoms
 from nrknet.config import PRESETS, vary
 from nrknet.datasets import find_pairs
 from nrknet.evaluation import evaluate
+from nrknet.grow import grow
 from nrknet.inference import Deblurrer
 from nrknet.model import NRKNet
 from nrknet.perceptual import BACKBONE_VARIABLE, load_lpips
@@ -50,8 +51,11 @@ from nrknet.train import Trainer
 from nrknet.validation import SOFT_DB, psnr
 from nrknet.weights import load_model, save_model
 
-BASE = replace(PRESETS["lite"], num_atoms=20, image_blocks=0)
-"""As many atoms as the paper has, and no image head: only the Neumann series may change the photo."""
+BASE = replace(PRESETS["lite"], num_atoms=20, image_blocks=0, widths=(32, 48, 96), memory_pool=1)
+"""As many atoms as the paper has, and no image head: only the Neumann series may change the photo.
+
+Widths and pooling are those of `lite` before it was pruned; its U-Net then was the start of the stored results.
+"""
 RECIPE = replace(
     RECIPES["default"], patches=((0.0, 128),), reuse=9, warmup=30, ema=0.98, prefit_steps=900, validate_every=1e9,
     save_every=1e9,
@@ -121,15 +125,11 @@ def _taps(folder: Path) -> list[list[float]]:
 
 
 def _with_unet(model: NRKNet, trained: NRKNet) -> dict[str, Tensor]:
-    """The weights of `model`, those of the U-Net taken from `trained`; further blocks begin as the identity."""
-    state, given = model.state_dict(), trained.state_dict()
-    for name, own in state.items():
-        if name.startswith("unet."):
-            if name in given:
-                state[name] = given[name]
-            elif name.endswith(".second.weight"):
-                state[name] = torch.zeros_like(own)
-    return state
+    """The weights of `model`, those of the U-Net grown from `trained`; further blocks begin as the identity."""
+    grown = NRKNet(replace(trained.config, widths=model.config.widths, num_blocks=model.config.num_blocks))
+    grow(grown, trained)
+    given = {name: value for name, value in grown.state_dict().items() if name.startswith("unet.")}
+    return {**model.state_dict(), **given}
 
 
 def _with_radius(model: NRKNet, one: Crops) -> Tensor:

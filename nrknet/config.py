@@ -271,10 +271,10 @@ PRESETS: dict[str, NRKNetConfig] = {
     ),
     "default": _OURS,
     "lite": replace(
-        _OURS, num_atoms=14, widths=(32, 48, 96), stem=2, memory_kernel=3, memory_channels=16, memory_pool=1
+        _OURS, num_atoms=14, widths=(32, 48, 48), stem=2, memory_kernel=3, memory_channels=16, image_blocks=1
     ),
 }
-"""The named networks: the paper's, the authors' released code's, and our own two (full width, and under 1 M)."""
+"""The named networks: the paper's, the authors' released code's, and our own two (full width, and small)."""
 
 _CHANGES: dict[str, dict[str, Any]] = {
     "NonAdaptive": {"atoms": "gaussian"},

@@ -172,7 +172,7 @@ def test_memory_does_not_grow_with_the_height(name: str, monkeypatch: pytest.Mon
     for height in (1600, 4800):
         streamed(network, random_photo(height, 64))
         (wiring,) = network._spare
-        held.append(wiring.bytes)
+        held.append(wiring.memory.nbytes)
     assert held[0] == held[1]
 
 
@@ -186,7 +186,7 @@ def test_maps_in_half_precision_take_less_memory_and_give_the_same_image(name: s
     if not any(step.writes_halves for step in wiring._steps if isinstance(step, Convolve)):
         assert not kept
         pytest.skip("the kernels here keep none")
-    assert len(kept) > 10 and wiring.bytes < 0.9 * other.bytes
+    assert len(kept) > 10 and wiring.memory.nbytes < 0.9 * other.memory.nbytes
     for step in wiring._steps:
         assert isinstance(step, Convolve) or not kept & set(step.inputs)
     assert not torch.equal(image, expected)
@@ -216,3 +216,18 @@ def test_memory_is_kept_for_the_next_photo_of_the_size_and_let_go_before_another
         bands.close()  # type: ignore[attr-defined]
     finally:
         gc.enable()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["lite", "paper", "released"])
+def test_what_another_photo_left_in_memory_changes_no_bit(name: str) -> None:
+    parameters = Parameters(random_network(PRESETS[name]))
+    small, large = random_photo(64, 96), random_photo(130, 200)
+    for before, photo, taken_over in ((large, small, True), (small, large, False)):
+        network = StreamedNetwork(parameters)
+        streamed(network, before)
+        memory = network._spare[0].memory
+        memory[:] = np.nan
+        image, _ = streamed(network, photo)
+        assert (network._spare[0].memory is memory) is taken_over
+        assert torch.equal(image, streamed(StreamedNetwork(parameters), photo)[0])

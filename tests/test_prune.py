@@ -12,7 +12,7 @@ from nrknet.model import NRKNet
 from nrknet.prune import is_larger, prune
 
 PHOTOS = noise(3, 3, 45, 60)
-SMALL = replace(PRESETS["lite"], widths=(8, 10, 12), image_blocks=1)
+SMALL = replace(PRESETS["lite"], widths=(8, 10, 12), image_blocks=1, memory_pool=1)
 MORE = {
     "wider": {"widths": (12, 10, 16)},
     "wider everywhere": {"widths": (16, 20, 24)},

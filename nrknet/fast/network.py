@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 BAND_NUMBERS = 4_000_000
 """The widest maps have about so many numbers in a band at most."""
-BANDS = 24, 48, 96
-"""Rows of the photo in a band: with these, those of half its size and so on are multiples of TILE too."""
+BANDS = 24, 48, 96, 192
+"""Rows of the photo in a band: with these, those of half its size and so on are multiples of TILE too.
+
+More rows of a narrow photo at once take less time, since every step begins and ends less often, but more memory, which
+the first photo has to wait for.
+"""
 TILE = 6
 """Rows that a convolution makes at once."""
 
@@ -71,11 +75,11 @@ class StreamedNetwork:
             wiring.pull(wiring.height, wiring.height)  # the padding is seen too
             details += wiring.details()
         wiring.forget()
-        if wiring.bytes <= KEPT_BYTES:
+        if wiring.memory.nbytes <= KEPT_BYTES:
             self._spare = [wiring]
 
     def _wiring(self, photo: Pixels, radius: bool, highest: int | None) -> _Wiring:
-        """The steps of the last photo, with their memory, if this one has its size; else new ones."""
+        """The steps of the last photo if this one has its size; else new ones, in the same memory if it is enough."""
         prepared = self._prepared
         if prepared.parameters.version != prepared.version:
             self._spare.clear()
@@ -84,10 +88,15 @@ class StreamedNetwork:
             wiring: _Wiring | None = self._spare.pop()  # so that no other thread has it
         except IndexError:
             wiring = None
-        if wiring is not None and (wiring.network is not prepared or not wiring.fits(photo, radius, highest)):
-            wiring = None  # before new memory is taken
-        if wiring is None:
+        if wiring is None or wiring.network is not prepared or not wiring.fits(photo, radius, highest):
+            memory = zeros(0) if wiring is None else wiring.memory
             wiring = _Wiring(prepared, photo.shape[:2], radius=radius, highest=highest, halves=self.keeps_halves)
+            if memory.size < wiring.numbers:
+                del memory  # before more is taken
+                memory = zeros(wiring.numbers)
+            else:
+                memory[: wiring.numbers] = 0
+            wiring.take(memory)
         wiring.start(photo)
         return wiring
 
@@ -106,7 +115,12 @@ class _Scale(NamedTuple):
 
 
 class _Wiring:
-    """The steps for one photo."""
+    """The steps for one photo, which have to `take` memory before they `start`.
+
+    Attributes:
+        numbers: of 32 bits that the memory of all maps has to hold.
+        memory: of all maps.
+    """
 
     def __init__(
         self, network: Prepared, size: tuple[int, int], *, radius: bool, highest: int | None, halves: bool
@@ -129,7 +143,11 @@ class _Wiring:
             step.lead_inputs()
         if halves:
             self._choose_halves()
-        self._take_memory()
+        for start in range(0, self.height, self.rows_at_once):  # a rehearsal
+            self._pull(start, start + self.rows_at_once)
+        sizes = [math.prod(step.rows.shape) * step.rows.dtype.itemsize for step in self._steps]
+        self._counts = [-(-size // (4 * ALIGNMENT)) * ALIGNMENT for size in sizes]
+        self.numbers, self.memory = sum(self._counts), zeros(0)
 
     def keep(self) -> None:
         """From now on, keep what this photo's terms and coefficients are."""
@@ -151,10 +169,12 @@ class _Wiring:
         for step in self._steps:
             step.kept = None
 
-    @property
-    def bytes(self) -> int:
-        """Memory of all maps."""
-        return sum(step.rows.bytes for step in self._steps)
+    def take(self, memory: Floats) -> None:
+        """Give every map its part of this memory, at least `numbers` zeros."""
+        self.memory = memory
+        for step, part in zip(self._steps, np.split(memory, np.cumsum(self._counts)), strict=False):
+            shape = step.rows.shape
+            step.rows.allocate(part.view(step.rows.dtype)[: math.prod(shape)].reshape(shape))
 
     def fits(self, photo: Pixels, radius: bool, highest: int | None) -> bool:
         """Whether these steps can take the photo."""
@@ -171,17 +191,6 @@ class _Wiring:
             first.photo = photo
         for step in self._steps:
             step.rows.restart()
-
-    def _take_memory(self) -> None:
-        """Rehearse the photo, then give every map the memory it was found to need."""
-        for start in range(0, self.height, self.rows_at_once):
-            self._pull(start, start + self.rows_at_once)
-        sizes = [math.prod(step.rows.shape) * step.rows.dtype.itemsize for step in self._steps]
-        counts = [-(-size // (4 * ALIGNMENT)) * ALIGNMENT for size in sizes]
-        memory = zeros(sum(counts))
-        for step, part in zip(self._steps, np.split(memory, np.cumsum(counts[:-1])), strict=True):
-            shape = step.rows.shape
-            step.rows.allocate(part.view(step.rows.dtype)[: math.prod(shape)].reshape(shape))
 
     def _choose_halves(self) -> None:
         """Half precision for the maps that pass from convolution to convolution and nowhere else."""
