@@ -150,7 +150,7 @@ def test_a_photo_whose_maps_run_over_in_16_bits_is_restored_again_in_32(
     lite: NRKNet, caplog: pytest.LogCaptureFixture
 ) -> None:
     # what passes from the first to the second convolution of a block, as above
-    large = scaled(scaled(lite, 1e7, "image_head.blocks.0.first.weight"), 1e-7, "image_head.blocks.0.second.weight")
+    large = scaled(scaled(lite, 1e8, "image_head.blocks.0.first.weight"), 1e-8, "image_head.blocks.0.second.weight")
     exact = Deblurrer(large, precision="exact")
     with caplog.at_level(logging.WARNING):
         expected = exact.analyze(PHOTO)
