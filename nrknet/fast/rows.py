@@ -46,11 +46,6 @@ class Rows:
         self._kept = 0  # most rows that are kept for later
         self._memory: Map | None = None
 
-    @property
-    def bytes(self) -> int:
-        """Memory held."""
-        return 0 if self._memory is None else self._memory.nbytes
-
     def restart(self) -> None:
         """Forget all rows and keep the memory, for another image of the same size."""
         self.made, self._first = 0, -self.pad
