@@ -155,17 +155,20 @@ def test_shuffle_add(stem: int) -> None:
     assert difference(work) < EXACT
 
 
-@pytest.mark.parametrize("factor", [2, 4])
+@pytest.mark.parametrize("factor", [2, 4, 8])
 @pytest.mark.parametrize("window", [(0, 6, 0, 9), (2, 8, 15, 32)], ids=str)
-def test_enlarge_add(factor: int, window: tuple[int, int, int, int]) -> None:
+@pytest.mark.parametrize("in_place", [False, True])
+def test_enlarge_add(factor: int, window: tuple[int, int, int, int], in_place: bool) -> None:
     # of a map of 8 rows
     first, last, start, stop = window
     start, stop = start * factor // 4, stop * factor // 4
     small, large = noise(3, 8, 11)[:, first:last], noise(3, stop - start, 11 * factor, seed=1)
 
     def work() -> Map:
-        out = large.copy()
-        elements.enlarge_add(small, first, out, factor=factor, start=start, stop=stop)
+        base = large.copy()
+        out = base if in_place else np.full_like(base, np.nan)
+        elements.enlarge_add(small, first, base, out, factor=factor, start=start, stop=stop)
+        assert in_place or (base == large).all()
         return out
 
     assert difference(work) < EXACT

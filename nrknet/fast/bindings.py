@@ -83,7 +83,7 @@ Unshuffle = _structure(
 )
 Shuffle = _structure("Shuffle", (Image, "input output"), (Source, "pixels"), (_I, "start stop columns stem"))
 Enlarge = _structure(
-    "Enlarge", (Image, "input output"), (_I, "first rows input_columns start stop columns factor planes")
+    "Enlarge", (Image, "input base output"), (_I, "first rows input_columns start stop columns factor planes")
 )
 FromPixels = _structure(
     "FromPixels", (_P, "pixels"), (ctypes.c_int64, "row"), (Image, "output"),

@@ -128,15 +128,15 @@ def shuffle_add(x: Map, pixels: tuple[Map, int], out: Map, *, stem: int, start: 
     plain.shuffle_add(x, pixels, out, stem=stem, start=start, stop=stop)
 
 
-def enlarge_add(window: Map, first: int, out: Map, *, factor: int, start: int, stop: int) -> None:
-    """Add to planar (C,n,w) a planar window's bilinear enlargement."""
+def enlarge_add(window: Map, first: int, base: Map, out: Map, *, factor: int, start: int, stop: int) -> None:
+    """Planar (C,n,w) plus a planar window's bilinear enlargement; `out` may be `base`."""
     if library():
         sizes = (first, window.shape[1], window.shape[2], start, stop, out.shape[2], factor, len(out))
-        call("enlarge", bindings.Enlarge(planes(window), planes(out), *sizes))
+        call("enlarge", bindings.Enlarge(planes(window), planes(base), planes(out), *sizes))
         return
     from nrknet.fast import plain
 
-    plain.enlarge_add(window, first, out, factor=factor, start=start, stop=stop)
+    plain.enlarge_add(window, first, base, out, factor=factor, start=start, stop=stop)
 
 
 def from_pixels(photo: Pixels, out: Map, *, start: int, stop: int, swap: bool) -> None:

@@ -125,8 +125,9 @@ def shuffle_add(x: Any, pixels: Any, out: Any, *, stem: int, start: int, stop: i
 
 
 @on_tensors
-def enlarge_add(window: Any, first: int, out: Any, *, factor: int, start: int, stop: int) -> None:
-    out += upsample(window[None], factor)[0, :, start - first * factor : stop - first * factor]
+def enlarge_add(window: Any, first: int, base: Any, out: Any, *, factor: int, start: int, stop: int) -> None:
+    larger = upsample(window[None], factor)[0, :, start - first * factor : stop - first * factor]
+    torch.add(base, larger, out=out)
 
 
 @on_tensors

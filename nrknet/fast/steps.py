@@ -305,13 +305,14 @@ class Series(Step):
         return ((start, stop), *(_around(start, stop, factor) for factor in self._factors))
 
     def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
-        out[...] = self.inputs[0].rows.window(start, stop)
+        base = self.inputs[0].rows.window(start, stop)
         for step, factor, window in zip(self.inputs[1:], self._factors, windows[1:], strict=True):
             held = step.rows.window(*window)
             if factor == 1:
-                add(out, held, out, planar=True)
+                add(base, held, out, planar=True)
             else:
-                enlarge_add(held, window[0], out, factor=factor, start=start, stop=stop)
+                enlarge_add(held, window[0], base, out, factor=factor, start=start, stop=stop)
+            base = out
 
 
 class ImageInput(Step):

@@ -201,38 +201,53 @@ struct LookUp {  // softmax over the radii, times the table, whose first radius 
   std::int32_t start, stop, columns, radii, width;
 };
 
+constexpr int TOGETHER = 4;  // pixels whose sums are made in turns, since a sum waits for its last product
+
+// found[i] = sum over r of weights[i][r] * table[r]
+__attribute__((noinline)) static void weighted(const float* weights, int pitch, const float* table, int width, int rows,
+                                               Vec (&found)[TOGETHER]) {
+  const float *one = weights, *two = one + pitch, *three = two + pitch, *four = three + pitch;
+  Vec sums[TOGETHER] = {};
+  for (int r = 0; r < rows; ++r, table += width) {
+    const Vec row = load(table);
+    sums[0] += one[r] * row, sums[1] += two[r] * row, sums[2] += three[r] * row, sums[3] += four[r] * row;
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < TOGETHER; ++i) found[i] = sums[i];
+}
+
 static void look_up_row(const LookUp& l, int y) {
   const int padded = (l.radii + LANES - 1) / LANES * LANES;
-  float* weights = scratch(padded + LANES);
-  float* lanes = weights + padded;
-  std::fill(weights + l.radii, weights + padded, -1e9f);
-  for (int x = 0; x < l.columns; ++x) {
-    std::copy_n(l.logits.at(y, x), l.radii, weights);
-    Vec highest = load(weights);
-    for (int r = LANES; r < padded; r += LANES) highest = load(weights + r) > highest ? load(weights + r) : highest;
-    store(lanes, highest);
-    const float top = *std::max_element(lanes, lanes + LANES);
-    Vec sums = {};
-    for (int r = 0; r < padded; r += LANES) {
-      const Vec power = exponential(load(weights + r) - top);
-      sums += power;
-      store(weights + r, power);
-    }
-    store(lanes, sums);
-    float sum = 0;
-    for (int i = 0; i < LANES; ++i) sum += lanes[i];
-    float* to = l.output.data + (y - l.start) * l.output.row + x * l.output.pixel;
-    for (int p = 0; p < l.width; p += LANES) {
-      Vec even = {}, odd = {};
-      int r = 1;
-      for (; r + 1 < l.radii; r += 2) {
-        even += weights[r] * load(l.table + (r - 1) * l.width + p);
-        odd += weights[r + 1] * load(l.table + r * l.width + p);
+  float* weights = scratch(TOGETHER * padded + LANES);
+  float* lanes = weights + TOGETHER * padded;
+  Vec none = {};  // where the last vector has no radius
+  for (int i = 0; i < LANES; ++i) none[i] = padded - LANES + i < l.radii ? 0.0f : -1e9f;
+  for (int x = 0; x < l.columns; x += TOGETHER) {
+    float sums[TOGETHER];
+    for (int i = 0; i < TOGETHER; ++i) {
+      float* own = weights + i * padded;
+      const float* logits = l.logits.at(y, x + i);
+      const auto logit = [&](int r) { return r + LANES < padded ? load(logits + r) : load(logits + r) + none; };
+      Vec highest = logit(0);
+      for (int r = LANES; r < padded; r += LANES) highest = logit(r) > highest ? logit(r) : highest;
+      store(lanes, highest);
+      const float top = *std::max_element(lanes, lanes + LANES);
+      Vec total = {};
+      for (int r = 0; r < padded; r += LANES) {
+        const Vec power = exponential(logit(r) - top);
+        total += power;
+        store(own + r, power);
       }
-      if (r < l.radii) even += weights[r] * load(l.table + (r - 1) * l.width + p);
-      store(to + p, (even + odd) / sum);
+      store(lanes, total);
+      sums[i] = 0;
+      for (int lane = 0; lane < LANES; ++lane) sums[i] += lanes[lane];
     }
-    std::fill(weights + l.radii, weights + padded, -1e9f);
+    for (int p = 0; p < l.width; p += LANES) {
+      Vec found[TOGETHER];
+      weighted(weights + 1, padded, l.table + p, l.width, l.radii - 1, found);
+      for (int i = 0; i < std::min(TOGETHER, l.columns - x); ++i)
+        store(l.output.data + (y - l.start) * l.output.row + (x + i) * l.output.pixel + p, found[i] / sums[i]);
+    }
   }
 }
 
@@ -246,33 +261,56 @@ struct Coefficients {
   float step;
 };
 
+// COUNT planes of coefficients, from k on, of a strip of pixels.
+template <int COUNT>
+static void strip_of_coefficients(const Coefficients& c, const float* coordinates, int k, float* to, std::int64_t plane) {
+  constexpr int VECS = STRIP / LANES;
+  Vec total[COUNT][VECS] = {};
+  for (int p = 0; p < c.coordinates; ++p, coordinates += STRIP) {
+    const float* basis = c.basis + p * c.width + k;
+#pragma GCC unroll 4
+    for (int i = 0; i < COUNT; ++i)
+#pragma GCC unroll 4
+      for (int v = 0; v < VECS; ++v) total[i][v] += basis[i] * load(coordinates + v * LANES);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < COUNT; ++i)
+#pragma GCC unroll 4
+    for (int v = 0; v < VECS; ++v) store(to + i * plane + v * LANES, k + i == 0 ? total[i][v] + 1.0f : total[i][v]);
+}
+
+template <int STEM>
 static void coefficients_row(const Coefficients& c, int y) {
+  constexpr int COUNT = 3;  // planes together
   const int padded = (c.coordinates + LANES - 1) / LANES * LANES;
-  float* strip = scratch(STRIP * c.width + padded);
-  float* coordinates = strip + STRIP * c.width;
+  float* coordinates = scratch(padded * STRIP + padded + COUNT * STRIP);  // planes
+  float *pixel = coordinates + padded * STRIP, *last = pixel + padded;
   const Enlarged enlarged(c.looked_up, y);
   for (int x = 0; x < c.columns; x += STRIP) {
     const int pixels = std::min(STRIP, c.columns - x);
     for (int i = 0; i < pixels; ++i) {
-      const int column = x + i, phase = y % c.stem * c.stem + column % c.stem;
-      const float* residual = c.residual.at(y / c.stem, column / c.stem) + phase * c.coordinates;
+      const int column = x + i, phase = y % STEM * STEM + column % STEM;
+      const float* residual = c.residual.at(y / STEM, column / STEM) + phase * c.coordinates;
       // the last vector reads numbers that follow, which do not matter
-      if (c.stem == 1) {
+      if (STEM == 1) {
         const float* own = c.looked_up.at(y, column);
-        for (int p = 0; p < padded; p += LANES) store(coordinates + p, load(own + p) + c.step * load(residual + p));
+        for (int p = 0; p < padded; p += LANES) store(pixel + p, load(own + p) + c.step * load(residual + p));
       } else {
         const Corners corners = enlarged.at(column);
-        for (int p = 0; p < padded; p += LANES)
-          store(coordinates + p, corners.vector(p) + c.step * load(residual + p));
+        for (int p = 0; p < padded; p += LANES) store(pixel + p, corners.vector(p) + c.step * load(residual + p));
       }
-      for (int k = 0; k < c.width; k += LANES) {
-        Vec total = {};
-        for (int p = 0; p < c.coordinates; ++p) total += coordinates[p] * load(c.basis + p * c.width + k);
-        store(strip + i * c.width + k, total);
-      }
-      strip[i * c.width] += 1.0f;
+      for (int p = 0; p < c.coordinates; ++p) coordinates[p * STRIP + i] = pixel[p];
     }
-    to_planes(strip, c.width, pixels, c.count, c.output, y - c.start, x);
+    for (int k = 0; k < c.count; k += COUNT) {
+      const int count = std::min(COUNT, c.count - k);
+      float* to = c.output.data + k * c.output.plane + (y - c.start) * c.output.row + x;
+      float* strip = pixels == STRIP ? to : last;
+      const std::int64_t plane = pixels == STRIP ? c.output.plane : STRIP;
+      (count == 3   ? strip_of_coefficients<3>
+       : count == 2 ? strip_of_coefficients<2>
+                    : strip_of_coefficients<1>)(c, coordinates, k, strip, plane);
+      for (int i = 0; pixels < STRIP && i < count; ++i) std::copy_n(last + i * STRIP, pixels, to + i * c.output.plane);
+    }
   }
 }
 
@@ -317,30 +355,34 @@ static void shuffle_row(const Shuffle& s, int y) {
         to[c * s.output.plane + x + dx] = from[c * s.input.plane + x + dx] + pixels[c * STEM * STEM + dx];
 }
 
-struct Enlarge {  // output += input enlarged
-  Planes input, output;
+struct Enlarge {  // base + input enlarged; the output may be the base
+  Planes input, base, output;
   std::int32_t first, rows, input_columns, start, stop, columns, factor, planes;
 };
 
+template <int FACTOR>
 static void enlarge_row(const Enlarge& e, int y) {
-  float* blended = scratch(e.input_columns);
-  const float place = (y + 0.5f) / e.factor - 0.5f, below = place - std::floor(place);
+  float* blended = scratch(e.input_columns + 2) + 1;
+  const float place = (y + 0.5f) / FACTOR - 0.5f, below = place - std::floor(place);
   const int row = static_cast<int>(std::floor(place)) - e.first;
   const int top = std::clamp(row, 0, e.rows - 1), bottom = std::clamp(row + 1, 0, e.rows - 1);
+  float left[FACTOR], own[FACTOR], right[FACTOR];  // what a sub-pixel takes of its pixel and of those beside it
+  for (int i = 0; i < FACTOR; ++i) {
+    const float at = (i + 0.5f) / FACTOR - 0.5f;
+    left[i] = std::max(-at, 0.0f), right[i] = std::max(at, 0.0f), own[i] = 1 - std::abs(at);
+  }
   for (int c = 0; c < e.planes; ++c) {
     const float* a = e.input.data + c * e.input.plane + top * e.input.row;
     const float* b = e.input.data + c * e.input.plane + bottom * e.input.row;
     for (int x = 0; x < e.input_columns; ++x) blended[x] = (1 - below) * a[x] + below * b[x];
+    blended[-1] = blended[0], blended[e.input_columns] = blended[e.input_columns - 1];
+    const float* base = e.base.data + c * e.base.plane + (y - e.start) * e.base.row;
     float* to = e.output.data + c * e.output.plane + (y - e.start) * e.output.row;
-    for (int phase = 0; phase < e.factor; ++phase) {
-      const float at = (phase + 0.5f) / e.factor - 0.5f, right = at - std::floor(at);
-      const int offset = static_cast<int>(std::floor(at));  // -1 or 0
-      for (int x = 0; x < e.input_columns; ++x) {
-        const float left_value = blended[std::max(x + offset, 0)];
-        const float right_value = blended[std::min(x + offset + 1, e.input_columns - 1)];
-        to[x * e.factor + phase] += (1 - right) * left_value + right * right_value;
-      }
-    }
+    for (int x = 0; x < e.input_columns; ++x)
+#pragma GCC unroll 4
+      for (int i = 0; i < FACTOR; ++i)
+        to[x * FACTOR + i] =
+            base[x * FACTOR + i] + (left[i] * blended[x - 1] + own[i] * blended[x] + right[i] * blended[x + 1]);
   }
 }
 
@@ -459,7 +501,8 @@ void nrknet_look_up(const LookUp* l, std::int32_t threads) {
 }
 
 void nrknet_coefficients(const Coefficients* c, std::int32_t threads) {
-  pool().run(c->stop - c->start, threads, [&](int i) { coefficients_row(*c, c->start + i); });
+  const auto row = c->stem == 1 ? coefficients_row<1> : coefficients_row<2>;
+  pool().run(c->stop - c->start, threads, [&](int i) { row(*c, c->start + i); });
 }
 
 void nrknet_unshuffle(const Unshuffle* u, std::int32_t threads) {
@@ -473,7 +516,8 @@ void nrknet_shuffle(const Shuffle* s, std::int32_t threads) {
 }
 
 void nrknet_enlarge(const Enlarge* e, std::int32_t threads) {
-  pool().run(e->stop - e->start, threads, [&](int i) { enlarge_row(*e, e->start + i); });
+  const auto row = e->factor == 2 ? enlarge_row<2> : e->factor == 4 ? enlarge_row<4> : enlarge_row<8>;
+  pool().run(e->stop - e->start, threads, [&](int i) { row(*e, e->start + i); });
 }
 
 void nrknet_from_pixels(const FromPixels* f, std::int32_t threads) {
