@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kernels import without_kernels
+from kernels import needs_kernels, without_kernels
 from networks import ALL_CONFIGS, random_network, randomise
 from skimage import data
 from torch import Tensor
 
 from nrknet.analysis import ScaleDetails, blur_radius
 from nrknet.config import PRESETS
-from nrknet.fast import compiler, rows
+from nrknet.fast import compiler, rows, tape
 from nrknet.fast.network import StreamedNetwork
 from nrknet.fast.steps import Convolve
 from nrknet.model import NRKNet, NRKNetOutput
@@ -231,3 +231,64 @@ def test_what_another_photo_left_in_memory_changes_no_bit(name: str) -> None:
         image, _ = streamed(network, photo)
         assert (network._spare[0].memory is memory) is taken_over
         assert torch.equal(image, streamed(StreamedNetwork(parameters), photo)[0])
+
+
+@torch.inference_mode()
+def bands(network: StreamedNetwork, photo: Array, *, radius: bool) -> list[Tensor]:
+    """All that a photo's bands hold."""
+    held: list[Tensor] = []
+    for band in network(photo, radius=radius):
+        held += [torch.from_numpy(part.copy()) for part in (band.image, band.radius) if part is not None]
+    return held
+
+
+@pytest.mark.parametrize("name", sorted(ALL_CONFIGS))
+@pytest.mark.parametrize("radius", [False, True])
+def test_photos_of_one_size_after_each_other_are_as_if_each_were_the_first(name: str, radius: bool) -> None:
+    parameters = Parameters(random_network(ALL_CONFIGS[name]))
+    network = StreamedNetwork(parameters)
+    for number in range(3):
+        photo = np.roll(random_photo(150, 100), 17 * number)[:, ::-1].copy()  # elsewhere in memory
+        found, expected = (bands(n, photo, radius=radius) for n in (network, StreamedNetwork(parameters)))
+        assert len(found) == len(expected)
+        for a, b in zip(found, expected, strict=True):
+            assert torch.equal(a, b)
+
+
+@needs_kernels
+def test_what_was_done_for_a_photo_is_repeated_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters = Parameters(random_network(PRESETS["lite"]))
+    network, photos = StreamedNetwork(parameters), [np.roll(random_photo(150, 100), i) for i in range(3)]
+    expected = [streamed(StreamedNetwork(parameters), photo)[0] for photo in photos]
+    streamed(network, photos[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(rows.Step, "pull", None)
+        for photo, image in zip(photos, expected, strict=True):
+            assert torch.equal(streamed(network, photo)[0], image)
+        # with another number of threads the calls have to be made anew
+        before = torch.get_num_threads()
+        torch.set_num_threads(before + 1)
+        try:
+            with pytest.raises(TypeError):
+                streamed(network, photos[0])
+        finally:
+            torch.set_num_threads(before)
+    assert torch.equal(streamed(network, photos[1])[0], expected[1])
+    # so have those of a photo whose insides are asked for, after which all goes on
+    details: list[Any] = []
+    with torch.inference_mode():
+        list(network(photos[2], details=details))
+    assert len(details) == 3
+    for _ in range(2):
+        assert torch.equal(streamed(network, photos[2])[0], expected[2])
+
+
+@needs_kernels
+def test_what_takes_too_many_calls_is_not_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters, photo = Parameters(random_network(PRESETS["lite"])), random_photo(150, 100)
+    network, other = StreamedNetwork(parameters), StreamedNetwork(parameters)
+    expected, _ = streamed(other, photo)
+    monkeypatch.setattr(tape, "LONGEST", 30)
+    for _ in range(2):
+        assert torch.equal(streamed(network, photo)[0], expected)
+        assert network._spare[0]._record._bands == []

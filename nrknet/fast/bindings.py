@@ -7,6 +7,7 @@ import numpy as np
 
 from nrknet.arrays import Floats, Map
 from nrknet.fast.compiler import library
+from nrknet.fast.tape import do
 from nrknet.fast.threads import num_threads
 
 
@@ -108,7 +109,20 @@ def source(x: Floats | None, first: int = 0, channels: int | None = None) -> Any
 
 
 def call(name: str, *arguments: ctypes.Structure) -> None:
-    """Run a kernel on as many threads as PyTorch would."""
+    """Run a kernel on as many threads as PyTorch would, and again when what is done now is repeated.
+
+    So what the arguments point to has to last: weights, and the memory of maps.
+    """
+    do(*_kernel(name, arguments))
+
+
+def call_once(name: str, *arguments: ctypes.Structure) -> None:
+    """Run a kernel, this once."""
+    kernel, *references = _kernel(name, arguments)
+    kernel(*references)
+
+
+def _kernel(name: str, arguments: tuple[ctypes.Structure, ...]) -> tuple[Any, ...]:
     kernels = library()
     assert kernels is not None
-    getattr(kernels, f"nrknet_{name}")(*map(ctypes.byref, arguments), num_threads())
+    return getattr(kernels, f"nrknet_{name}"), *map(ctypes.byref, arguments), num_threads()

@@ -9,7 +9,7 @@ import numpy as np
 from nrknet.arrays import Floats, Map, Pixels
 from nrknet.config import RESIDUAL_STEP
 from nrknet.fast import bindings
-from nrknet.fast.bindings import call, image, planes, pointer, source
+from nrknet.fast.bindings import call, call_once, image, planes, pointer, source
 from nrknet.fast.compiler import library
 from nrknet.fast.parts import Part
 from nrknet.fast.rows import CHANNELS
@@ -149,7 +149,7 @@ def from_pixels(photo: Pixels, out: Map, *, start: int, stop: int, swap: bool) -
     if library() and _in_rows(part):
         where = (part.ctypes.data, part.strides[0] // part.itemsize)
         sizes = (start, stop, height, width, out.shape[2], part.itemsize == 2, swap)
-        call("from_pixels", bindings.FromPixels(*where, planes(out), *sizes))
+        call_once("from_pixels", bindings.FromPixels(*where, planes(out), *sizes))
         return
     pixels = part.astype(np.float32).transpose(2, 0, 1) / np.float32(np.iinfo(part.dtype).max)
     held = pixels.shape[1]
@@ -162,7 +162,7 @@ def to_pixels(image: Map, out: Pixels, *, swap: bool) -> None:
     """Planar (3,n,w) in [0, 1], clipped and rounded into (n,w,3) of 8 or 16 bits; `swap` turns BGR into RGB."""
     if library() and _in_rows(out):
         where = (out.ctypes.data, out.strides[0] // out.itemsize)
-        call("to_pixels", bindings.ToPixels(planes(image), *where, *out.shape[:2], out.itemsize == 2, swap))
+        call_once("to_pixels", bindings.ToPixels(planes(image), *where, *out.shape[:2], out.itemsize == 2, swap))
         return
     rounded = np.rint(image.clip(0, 1) * np.float32(np.iinfo(out.dtype).max)).transpose(1, 2, 0)
     out[...] = rounded[..., ::-1] if swap else rounded

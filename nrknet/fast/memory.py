@@ -8,6 +8,7 @@ from nrknet.arrays import Floats, Map
 from nrknet.fast import bindings
 from nrknet.fast.bindings import Image, call, planes
 from nrknet.fast.compiler import library
+from nrknet.fast.tape import do
 
 
 def zeros(count: int) -> Floats:
@@ -20,6 +21,11 @@ def zeros(count: int) -> Floats:
     except OSError:  # a kernel without them
         pass
     return np.frombuffer(memory, np.float32)
+
+
+def copy(target: Map, source: Map | float) -> None:
+    """Write a map, or one number, into another map's memory."""
+    do(np.copyto, target, source)
 
 
 def shift(memory: Map, first: int, count: int, *, planar: bool) -> None:

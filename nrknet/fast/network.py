@@ -12,10 +12,12 @@ from nrknet.arrays import Floats, Map, Pixels
 from nrknet.bands import Band
 from nrknet.config import EVIDENCE_BANDS, powers_taken
 from nrknet.fast import steps
+from nrknet.fast.compiler import library
 from nrknet.fast.memory import zeros
 from nrknet.fast.operations import halves_are_kept
 from nrknet.fast.prepared import Prepared
 from nrknet.fast.rows import Rows, Step, in_order
+from nrknet.fast.tape import Record
 from nrknet.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -148,9 +150,11 @@ class _Wiring:
         sizes = [math.prod(step.rows.shape) * step.rows.dtype.itemsize for step in self._steps]
         self._counts = [-(-size // (4 * ALIGNMENT)) * ALIGNMENT for size in sizes]
         self.numbers, self.memory = sum(self._counts), zeros(0)
+        self._record = Record() if library() and all(step.repeats for step in self._steps) else None
 
     def keep(self) -> None:
         """From now on, keep what this photo's terms and coefficients are."""
+        self._record = None
         for scale in self._scales:
             for step in (*scale.terms, scale.coefficients):
                 step.keep()
@@ -164,6 +168,8 @@ class _Wiring:
 
     def forget(self) -> None:
         """Keep nothing, and let go of the photo."""
+        if self._record:
+            self._record.finish()
         for photo in self._photos:
             del photo.photo
         for step in self._steps:
@@ -191,6 +197,8 @@ class _Wiring:
             first.photo = photo
         for step in self._steps:
             step.rows.restart()
+        if self._record:
+            self._record.start(len(photo))
 
     def _choose_halves(self) -> None:
         """Half precision for the maps that pass from convolution to convolution and nowhere else."""
@@ -208,8 +216,12 @@ class _Wiring:
 
     def pull(self, start: int, stop: int) -> list[Map]:
         """Rows [start, stop) of the image and, where it is wanted, the radius; rows are asked for in order."""
-        self._pull(start, stop)
-        return [step.rows.window(start, stop) for step in self._last]
+
+        def make() -> list[Map]:
+            self._pull(start, stop)
+            return [step.rows.window(start, stop) for step in self._last]
+
+        return self._record.band(make) if self._record else make()
 
     def _last_steps(self, *, radius: bool) -> tuple[Step, Step | None]:
         """The steps that make the image and, where it is wanted, the radius."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nrknet.arrays import Floats, Map
-from nrknet.fast.memory import shift
+from nrknet.fast.memory import copy, shift
 
 CHANNELS = 16
 """Channels-last maps have multiples of this many channels; what is beyond those that count is zero."""
@@ -91,7 +91,7 @@ class Rows:
         """
         start = max(start, self.made + (self.pad if self.made == self.height else 0))
         if start < stop and self._memory is not None:
-            self._memory[start - self._first : stop - self._first] = 0
+            copy(self._memory[start - self._first : stop - self._first], 0)
 
     def inside(self, start: int, stop: int) -> Map:
         """The same without padding and slack."""
@@ -125,18 +125,18 @@ class Rows:
         last = self.made == self.height
         if self.mode == "zeros":
             if last:  # the memory there may have held other rows
-                self._memory[self.made - self._first : self.made - self._first + self.pad] = 0
+                copy(self._memory[self.made - self._first : self.made - self._first + self.pad], 0)
             return
         memory = self._memory
         band = memory[first - self._first : self.made - self._first]
         for i in range(1, self.pad + 1):
-            band[:, self.pad - i] = band[:, self.pad + i]
-            band[:, self.pad + self.width - 1 + i] = band[:, self.pad + self.width - 1 - i]
+            copy(band[:, self.pad - i], band[:, self.pad + i])
+            copy(band[:, self.pad + self.width - 1 + i], band[:, self.pad + self.width - 1 - i])
         for i in range(1, self.pad + 1):
             if first <= i < self.made:
-                memory[-i - self._first] = memory[i - self._first]
+                copy(memory[-i - self._first], memory[i - self._first])
             if last:
-                memory[self.made - 1 + i - self._first] = memory[self.made - 1 - i - self._first]
+                copy(memory[self.made - 1 + i - self._first], memory[self.made - 1 - i - self._first])
 
 
 class Step:
@@ -150,6 +150,9 @@ class Step:
         band: rows that are made at a time, at most.
         unit: bands start and end at multiples of so many rows, unless the map ends.
     """
+
+    repeats = False
+    """Whether all that `make` does is on a tape (`nrknet.fast.tape`): kernels, at work on the memory of maps."""
 
     def __init__(self, inputs: Sequence["Step"], rows: Rows, band: int, *, unit: int = 1) -> None:
         self.inputs, self.rows, self._unit = tuple(inputs), rows, unit

@@ -20,10 +20,11 @@ from nrknet.fast.elements import (
     state,
     unshuffle,
 )
-from nrknet.fast.memory import add
-from nrknet.fast.operations import Blur, Convolution
+from nrknet.fast.memory import add, copy
+from nrknet.fast.operations import Blur, CompiledBlur, Convolution
 from nrknet.fast.parts import AVERAGE, COPY, ENLARGE, REPEAT, Part
-from nrknet.fast.rows import Rows, Step
+from nrknet.fast.rows import CHANNELS, Rows, Step
+from nrknet.fast.tape import do
 from nrknet.parameters import Parameters
 
 Reach = Sequence[tuple[int, int]]
@@ -43,6 +44,7 @@ def _covering(start: int, stop: int, factor: int) -> tuple[int, int]:
 class Photo(Step):
     """The finest level Y_1: floats in the network's order of colours, padded right and below by repetition."""
 
+    repeats = True
     photo: Pixels
 
     def __init__(self, rows: Rows, band: int, order: str) -> None:
@@ -53,6 +55,9 @@ class Photo(Step):
         return ()
 
     def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
+        do(self._convert, start, stop, out)
+
+    def _convert(self, start: int, stop: int, out: Map) -> None:
         from_pixels(self.photo, out, start=start, stop=stop, swap=self._swap)
 
 
@@ -61,7 +66,7 @@ class Halve(Step):
 
     def __init__(self, level: Step, rows: Rows, band: int, *, mode: str) -> None:
         super().__init__((level,), rows, band)
-        self._mode = mode
+        self._mode, self.repeats = mode, mode == "antialias"
 
     def reach(self, start: int, stop: int) -> Reach:
         return ((2 * start - 2, 2 * stop + 2),)
@@ -78,6 +83,8 @@ TILED_TAPS = 2, 3, 5
 
 class UNetInput(Step):
     """`NRKNet._unet_input`: pixels in blocks of stem x stem, and what tells blurred from sharp."""
+
+    repeats = True
 
     def __init__(self, level: Step, rows: Rows, band: int, stem: int, *, evidence: bool) -> None:
         super().__init__((level,), rows, band)
@@ -99,6 +106,8 @@ class UNetInput(Step):
 
 class Convolve(Step):
     """A convolution, and what it is added to."""
+
+    repeats = True
 
     def __init__(
         self, layer: Convolution, source: Step, rows: Rows, band: int, *,
@@ -147,6 +156,8 @@ class Convolve(Step):
 class Add(Step):
     """The sum of two maps."""
 
+    repeats = True
+
     def __init__(self, one: Step, other: Step, rows: Rows, band: int) -> None:
         super().__init__((one, other), rows, band)
 
@@ -160,6 +171,8 @@ class Add(Step):
 
 class MemoryInput(Step):
     """What the memory cell's convolution reads: pooled features, and the hidden state of the coarser scale."""
+
+    repeats = True
 
     def __init__(
         self, features: Step, previous: Step | None, rows: Rows, band: int, *, pool: int, width: int, hidden: int
@@ -181,6 +194,8 @@ class MemoryInput(Step):
 class State(Step):
     """The memory cell's new hidden and cell state, in this order, from its gates and the coarser scale's cell state."""
 
+    repeats = True
+
     def __init__(self, gates: Step, previous: Step | None, rows: Rows, band: int, *, hidden: int) -> None:
         super().__init__((gates,) if previous is None else (gates, previous), rows, band)
         self._hidden = hidden
@@ -196,6 +211,8 @@ class State(Step):
 
 class Gate(Step):
     """`GatedHead` before its enlargement: h * ReLU(BN(conv(features))) + h, planar."""
+
+    repeats = True
 
     def __init__(self, attention: Step, state: Step, rows: Rows, band: int, *, pool: int) -> None:
         super().__init__((attention, state), rows, band)
@@ -229,6 +246,8 @@ class GatedCoefficients(Step):
 class Joint(Step):
     """Features and hidden state beside each other, at the features' resolution."""
 
+    repeats = True
+
     def __init__(
         self, features: Step, state: Step, rows: Rows, band: int, *, pool: int, width: int, hidden: int
     ) -> None:
@@ -250,6 +269,8 @@ class Joint(Step):
 class LookedUp(Step):
     """Coordinates from the table, at the features' resolution."""
 
+    repeats = True
+
     def __init__(self, logits: Step, rows: Rows, band: int, table: Table) -> None:
         super().__init__((logits,), rows, band)
         self._table = table
@@ -263,6 +284,8 @@ class LookedUp(Step):
 
 class RadiusCoefficients(Step):
     """The rest of `RadiusHead`: enlargement, the learned residual, and from coordinates to coefficients, planar."""
+
+    repeats = True
 
     def __init__(self, looked_up: Step, residual: Step, rows: Rows, band: int, table: Table) -> None:
         super().__init__((looked_up, residual), rows, band)
@@ -285,6 +308,7 @@ class Term(Step):
     ) -> None:
         super().__init__((term, coefficients), rows, band)
         self._applied, self._half = applied, num_atoms  # the largest atom has 2J + 1 pixels
+        self.repeats = isinstance(applied, CompiledBlur)
 
     def reach(self, start: int, stop: int) -> Reach:
         return ((start - self._half, stop + self._half), (start, stop))
@@ -296,6 +320,8 @@ class Term(Step):
 
 class Series(Step):
     """Z_0 = Y_1 + what each scale adds, enlarged (Eq. 10)."""
+
+    repeats = True
 
     def __init__(self, photo: Step, parts: Sequence[tuple[Sequence[Step], int]], rows: Rows, band: int) -> None:
         self._factors = [factor for steps, factor in parts for _ in steps]
@@ -318,6 +344,8 @@ class Series(Step):
 class ImageInput(Step):
     """What the image head reads: features, hidden state, photo and what the series adds to it."""
 
+    repeats = True
+
     def __init__(
         self, joint: Step, photo: Step, series: Step, rows: Rows, band: int, *, channels: int, stem: int
     ) -> None:
@@ -339,6 +367,8 @@ class ImageInput(Step):
 class Correct(Step):
     """Z_0 with the image head's correction."""
 
+    repeats = True
+
     def __init__(self, series: Step, correction: Step, rows: Rows, band: int, *, stem: int) -> None:
         super().__init__((series, correction), rows, band)
         self._stem = stem
@@ -355,19 +385,27 @@ class Correct(Step):
 class ExpectedRadius(Step):
     """`RadiusHead.expected_radius`, planar."""
 
+    repeats = True
+
     def __init__(self, logits: Step, rows: Rows, band: int, *, radii: Sequence[float], stem: int) -> None:
         super().__init__((logits,), rows, band)
         self._radii, self._stem = filled(np.array(radii[1:], np.float32)[:, None]), stem
+        self._means, self._plane = np.empty((0, 0, CHANNELS), np.float32), np.empty((1, 0, 0), np.float32)
 
     def reach(self, start: int, stop: int) -> Reach:
         return (_around(start, stop, self._stem),)
 
     def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
         logits, (first, last) = self.inputs[0].rows.inside(*windows[0]), windows[0]
-        mean = np.empty((*logits.shape[:2], self._radii.shape[1]), np.float32)
-        look_up(logits, self._radii, mean, start=first, stop=last)
-        out[...] = 0
-        enlarge_add(mean[None, ..., 0].copy(), first, out, factor=self._stem, start=start, stop=stop)
+        count, width = logits.shape[:2]
+        if len(self._means) < count:  # what is repeated has the memory of before, if that was smaller
+            self._means = np.empty((count, width, CHANNELS), np.float32)
+            self._plane = np.empty((1, count, width), np.float32)
+        means, plane = self._means[:count], self._plane[:, :count]
+        look_up(logits, self._radii, means, start=first, stop=last)
+        copy(plane[0], means[..., 0])
+        copy(out, 0)
+        enlarge_add(plane, first, out, out, factor=self._stem, start=start, stop=stop)
 
 
 class DiscRadius(Step):

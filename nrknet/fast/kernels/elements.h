@@ -516,7 +516,10 @@ void nrknet_shuffle(const Shuffle* s, std::int32_t threads) {
 }
 
 void nrknet_enlarge(const Enlarge* e, std::int32_t threads) {
-  const auto row = e->factor == 2 ? enlarge_row<2> : e->factor == 4 ? enlarge_row<4> : enlarge_row<8>;
+  const auto row = e->factor == 1   ? enlarge_row<1>
+                   : e->factor == 2 ? enlarge_row<2>
+                   : e->factor == 4 ? enlarge_row<4>
+                                    : enlarge_row<8>;
   pool().run(e->stop - e->start, threads, [&](int i) { row(*e, e->start + i); });
 }
 
