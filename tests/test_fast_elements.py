@@ -12,7 +12,8 @@ from networks import random_network, seeded
 from nrknet.arrays import Floats, Map
 from nrknet.config import PRESETS
 from nrknet.fast import elements
-from nrknet.fast.parts import AVERAGE, COPY, ENLARGE, REPEAT, Part
+from nrknet.fast.operations import halves_are_kept
+from nrknet.fast.parts import AVERAGE, COPY, ENLARGE, REPEAT, Blocks, Part
 from nrknet.fast.prepared import Prepared
 from nrknet.layers import RadiusHead
 from nrknet.parameters import Parameters
@@ -131,16 +132,36 @@ def test_a_table_gives_the_coefficients_of_the_radius_head(whole: bool) -> None:
 
 @pytest.mark.parametrize("stem", [1, 2])
 @pytest.mark.parametrize("both", [False, True])
-def test_unshuffle(stem: int, both: bool) -> None:
-    one, other = noise(3, 8, 20), noise(3, 8, 20, seed=1)
+def test_join_blocks_of_pixels(stem: int, both: bool) -> None:
+    one, other, beside = noise(3, 8, 20), noise(3, 8, 20, seed=1), noise(8 // stem, 20 // stem, 16, seed=2)
 
     def work() -> Map:
-        out = blank(8 // stem, 20 // stem, 32)
-        elements.unshuffle(one, other if both else None, out, stem=stem, channel=5, gain=3, shift=-0.5)
-        assert (out[..., :5] == 0).all() and (out[..., 5 + 3 * stem**2 :] == 0).all()
+        out = np.full((8 // stem, 20 // stem, 48), np.nan, np.float32)
+        blocks = Blocks(one, other if both else None, stem, gain=3, shift=-0.5)
+        elements.join([Part(beside, 4, 5, COPY), blocks, blocks], out, start=4, stop=4 + 8 // stem)
+        assert (out[..., 5 + 6 * stem**2 :] == 0).all()
         return out
 
     assert difference(work) < EXACT
+
+
+@pytest.mark.parametrize("mode", [COPY, AVERAGE, REPEAT], ids=["copy", "average", "repeat"])
+def test_join_in_half_precision(mode: int) -> None:
+    whole, pixels = noise(12, 9, 32), noise(3, 8, 36, seed=1)
+    start, width = {COPY: (4, 9), AVERAGE: (2, 4), REPEAT: (8, 18)}[mode]
+    pixels = pixels[:, :4, :width]
+
+    def joined(window: Map, kept: Any) -> Map:
+        out = np.full((4, width, 48), np.nan, kept)
+        elements.join([Part(window, 0, 20, mode), Blocks(pixels, None, 1)], out, start=start, stop=start + 4)
+        return out
+
+    if not halves_are_kept():
+        pytest.skip("halves are not for these")
+    halves = whole.astype(np.float16)
+    exact = joined(halves.astype(np.float32), np.float32)
+    assert np.array_equal(joined(halves, np.float32), exact)
+    assert np.array_equal(joined(halves, np.float16), exact.astype(np.float16))
 
 
 @pytest.mark.parametrize("stem", [1, 2])

@@ -18,10 +18,10 @@ class Image(ctypes.Structure):
 
 
 def image(x: Map | None, *, halves: bool = False) -> Image:
-    """A map (rows, columns, channels) of floats or halves, or none."""
+    """A map (rows, columns, channels) of floats or, where there may be any, halves; or none."""
     if x is None:
         return Image()
-    assert x.dtype == (np.float16 if halves else np.float32)
+    assert x.dtype == np.float32 or (halves and x.dtype == np.float16)
     row, pixel = _steps(x)
     return Image(x.ctypes.data, row, pixel)
 
@@ -58,7 +58,9 @@ def _structure(name: str, *fields: tuple[type[Any], str]) -> type[ctypes.Structu
 _I, _F, _P = ctypes.c_int32, ctypes.c_float, ctypes.c_void_p
 
 Source = _structure("Source", (Image, "image"), (_I, "first rows columns channels"))
-Part = _structure("Part", (Source, "source"), (_I, "mode reserved"))
+Part = _structure(
+    "Part", (Source, "source"), (Image, "one other"), (_I, "mode halves stem"), (_F, "gain shift"), (_I, "reserved")
+)
 Layer = _structure(
     "Layer", (_P, "weights bias"), (Image, "input output residual"),
     (_I, "rows columns inputs outputs relu taps stride enlarge input_halves output_halves residual_halves"),
@@ -69,7 +71,7 @@ Blur = _structure(
 )
 Shift = _structure("Shift", (Image, "planes"), (_I, "count by rows columns"))
 Sum = _structure("Sum", (Image, "one other output"), (_I, "planes rows columns"))
-Join = _structure("Join", (Image, "output"), (_I, "start stop columns count"), (Part * 2, "parts"))
+Join = _structure("Join", (Image, "output"), (_I, "start stop columns channels halves count"), (Part * 3, "parts"))
 State = _structure("State", (Source, "gates previous"), (Image, "output"), (_I, "start stop columns hidden"))
 Gate = _structure("Gate", (Source, "attention hidden"), (Image, "output"), (_I, "start stop columns count pool"))
 LookUp = _structure(
@@ -79,9 +81,6 @@ Coefficients = _structure(
     "Coefficients", (Source, "looked_up residual"), (Image, "output"), (_P, "basis"),
     (_I, "start stop columns coordinates count width stem"), (_F, "step"),
 )  # fmt: skip
-Unshuffle = _structure(
-    "Unshuffle", (Image, "one other output"), (_I, "rows columns stem channel"), (_F, "gain shift")
-)
 Shuffle = _structure("Shuffle", (Image, "input output"), (Source, "pixels"), (_I, "start stop columns stem"))
 Enlarge = _structure(
     "Enlarge", (Image, "input base output"), (_I, "first rows input_columns start stop columns factor planes")
@@ -101,11 +100,12 @@ Evidence = _structure(
 )
 
 
-def source(x: Floats | None, first: int = 0, channels: int | None = None) -> Any:
+def source(x: Map | None, first: int = 0, channels: int | None = None, *, halves: bool = False) -> Any:
     """Rows of a map (rows, columns, channels) from row `first` of it on, or none."""
     if x is None:
         return Source()
-    return Source(image(x), first, x.shape[0], x.shape[1], x.shape[2] if channels is None else channels)
+    counts = first, x.shape[0], x.shape[1], x.shape[2] if channels is None else channels
+    return Source(image(x, halves=halves), *counts)
 
 
 def call(name: str, *arguments: ctypes.Structure) -> None:

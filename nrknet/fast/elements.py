@@ -4,6 +4,9 @@ Maps are (rows, columns, channels), planar ones (channels, rows, columns). Of a 
 along; a window has all rows that are needed, or ends where its map ends.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from nrknet.arrays import Floats, Map, Pixels
@@ -11,19 +14,29 @@ from nrknet.config import RESIDUAL_STEP
 from nrknet.fast import bindings
 from nrknet.fast.bindings import call, call_once, image, planes, pointer, source
 from nrknet.fast.compiler import library
-from nrknet.fast.parts import Part
+from nrknet.fast.parts import BLOCKS, ENLARGE, Blocks, Part
 from nrknet.fast.rows import CHANNELS
 
 
-def join(parts: list[Part], out: Map, *, start: int, stop: int) -> None:
-    """Put maps side by side in the channels of rows [start, stop) of another."""
+def join(parts: Sequence[Part | Blocks], out: Map, *, start: int, stop: int) -> None:
+    """Put up to three maps side by side in the channels of rows [start, stop) of another, and zeros into the rest."""
     if library():
-        listed = [bindings.Part(source(p.window, p.first, p.channels), p.mode) for p in parts]
-        call("join", bindings.Join(image(out), start, stop, out.shape[1], len(parts), tuple(listed)))
+        sizes = (start, stop, *out.shape[1:], out.dtype == np.float16, len(parts))
+        call("join", bindings.Join(image(out, halves=True), *sizes, tuple(map(_part, parts))))
         return
     from nrknet.fast import plain
 
     plain.join(parts, out, start=start, stop=stop)
+
+
+def _part(part: Part | Blocks) -> Any:
+    if isinstance(part, Blocks):
+        one, other = planes(part.one), planes(part.other)
+        return bindings.Part(source(None), one, other, BLOCKS, False, part.stem, part.gain, part.shift)
+    halves = part.window.dtype == np.float16
+    assert not (halves and part.mode == ENLARGE)
+    window = source(part.window, part.first, part.channels, halves=True)
+    return bindings.Part(window, planes(None), planes(None), part.mode, halves)
 
 
 def state(gates: Map, previous: tuple[Map, int] | None, out: Map, *, start: int, stop: int, hidden: int) -> None:
@@ -102,19 +115,6 @@ def look_up(logits: Map, table: Floats, out: Map, *, start: int, stop: int) -> N
     from nrknet.fast import plain
 
     plain.look_up(logits, table, out, radii=radii)
-
-
-def unshuffle(
-    one: Map, other: Map | None, out: Map, *, stem: int, channel: int, gain: float = 1, shift: float = 0
-) -> None:
-    """gain (one - other) + shift of planar (3,n,w), blocks of stem x stem pixels into channels from `channel` on."""
-    if library():
-        held = planes(one), planes(other), image(out)
-        call("unshuffle", bindings.Unshuffle(*held, *out.shape[:2], stem, channel, gain, shift))
-        return
-    from nrknet.fast import plain
-
-    plain.unshuffle(one, other, out, stem=stem, channel=channel, gain=gain, shift=shift)
 
 
 def shuffle_add(x: Map, pixels: tuple[Map, int], out: Map, *, stem: int, start: int, stop: int) -> None:

@@ -201,12 +201,11 @@ class _Wiring:
             self._record.start(len(photo))
 
     def _choose_halves(self) -> None:
-        """Half precision for the maps that pass from convolution to convolution and nowhere else."""
+        """Half precision for the maps that convolutions write and read, joint ones among them, and nothing else."""
         asked = set(self._last)
         for step in self._steps:
             readers = [reader for reader in self._steps if step in reader.inputs]
-            passes = all(isinstance(reader, steps.Convolve) and reader.reads_halves for reader in readers)
-            if isinstance(step, steps.Convolve) and step.writes_halves and passes and step not in asked:
+            if step.writes_halves and all(reader.reads_halves for reader in readers) and step not in asked:
                 step.rows.dtype = np.dtype(np.float16)
 
     def _pull(self, start: int, stop: int) -> None:

@@ -129,7 +129,7 @@ class CompiledConvolution:
         else:
             matrices = weight.transpose(2, 3, 1, 0).reshape(1, -1, self._outputs)
         self.writes_halves = halves_are_kept()
-        self.reads_halves = self.writes_halves and self._taps > 0
+        self.reads_halves = self.writes_halves and (self._taps > 0 or (high, wide) == (1, 1))
         panel = kernels.nrknet_panel()
         self._weights = zeros(matrices.size).reshape(len(matrices), -1)
         depth = matrices.shape[1]

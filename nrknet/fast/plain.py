@@ -15,7 +15,7 @@ from torch import Tensor
 from nrknet.analysis import ScaleDetails, disc_radius
 from nrknet.arrays import Floats, Map
 from nrknet.atoms import AtomBank
-from nrknet.fast.parts import AVERAGE, ENLARGE, REPEAT, Part
+from nrknet.fast.parts import AVERAGE, ENLARGE, REPEAT, Blocks, Part
 from nrknet.layers import blur_evidence, unit_sum, upsample
 from nrknet.model import NRKNet
 from nrknet.neumann import BlurOperator, LearnedFusion, downsample
@@ -37,8 +37,8 @@ def on_tensors(function: Function) -> Function:
 def _as_tensors(value: Any) -> Any:
     if isinstance(value, np.ndarray) and value.dtype == np.float32:
         return torch.from_numpy(value)
-    if isinstance(value, Part):
-        return value._replace(window=_as_tensors(value.window))
+    if isinstance(value, Part | Blocks):
+        return value._replace(**{name: _as_tensors(part) for name, part in value._asdict().items()})
     return type(value)(map(_as_tensors, value)) if type(value) in (list, tuple) else value
 
 
@@ -61,18 +61,29 @@ def _shuffled(pixels: Tensor, first: int, stem: int, start: int, stop: int) -> T
 
 
 @on_tensors
-def join(parts: list[Any], out: Any, *, start: int, stop: int) -> None:
+def join(parts: Sequence[Any], out: Any, *, start: int, stop: int) -> None:
     channel = 0
-    for window, first, channels, mode in parts:
-        x = window[..., :channels]
-        if mode == AVERAGE:
-            x = F.avg_pool2d(x.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0)[start - first // 2 : stop - first // 2]
-        elif mode == ENLARGE:
-            x = enlarged(x, first, 2, start, stop)
-        else:
-            x = repeated(x, first, 2 if mode == REPEAT else 1, start, stop)
-        out[..., channel : channel + channels] = x
-        channel += channels
+    for part in parts:
+        x = _blocks(part) if isinstance(part, Blocks) else _taken(part, start, stop)
+        out[..., channel : channel + x.shape[2]] = x
+        channel += x.shape[2]
+    out[..., channel:] = 0
+
+
+def _blocks(part: Any) -> Tensor:
+    x = part.one if part.other is None else part.one - part.other
+    return F.pixel_unshuffle(x, part.stem).permute(1, 2, 0) * part.gain + part.shift
+
+
+def _taken(part: Any, start: int, stop: int) -> Tensor:
+    """Rows [start, stop) of what a `Part` is."""
+    x = part.window[..., : part.channels]
+    if part.mode == AVERAGE:
+        x = F.avg_pool2d(x.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0)
+        return x[start - part.first // 2 : stop - part.first // 2]
+    if part.mode == ENLARGE:
+        return enlarged(x, part.first, 2, start, stop)
+    return repeated(x, part.first, 2 if part.mode == REPEAT else 1, start, stop)
 
 
 @on_tensors
@@ -109,13 +120,6 @@ def coefficients(
     coordinates = coordinates.add(learned, alpha=step)
     out.copy_((basis[:, : len(out)].t() @ coordinates.flatten(1)).view(out.shape))
     out[0] += 1
-
-
-@on_tensors
-def unshuffle(one: Any, other: Any, out: Any, *, stem: int, channel: int, gain: float, shift: float) -> None:
-    x = one if other is None else one - other
-    pixels = F.pixel_unshuffle(x, stem).permute(1, 2, 0)
-    torch.add(pixels * gain, shift, out=out[..., channel : channel + pixels.shape[2]])
 
 
 @on_tensors

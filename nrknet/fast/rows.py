@@ -153,6 +153,8 @@ class Step:
 
     repeats = False
     """Whether all that `make` does is on a tape (`nrknet.fast.tape`): kernels, at work on the memory of maps."""
+    writes_halves = reads_halves = False
+    """Whether the map may be in half precision, as far as this step is concerned; whether all that are read may be."""
 
     def __init__(self, inputs: Sequence["Step"], rows: Rows, band: int, *, unit: int = 1) -> None:
         self.inputs, self.rows, self._unit = tuple(inputs), rows, unit

@@ -18,11 +18,10 @@ from nrknet.fast.elements import (
     look_up,
     shuffle_add,
     state,
-    unshuffle,
 )
 from nrknet.fast.memory import add, copy
 from nrknet.fast.operations import Blur, CompiledBlur, Convolution
-from nrknet.fast.parts import AVERAGE, COPY, ENLARGE, REPEAT, Part
+from nrknet.fast.parts import AVERAGE, COPY, ENLARGE, REPEAT, Blocks, Part
 from nrknet.fast.rows import CHANNELS, Rows, Step
 from nrknet.fast.tape import do
 from nrknet.parameters import Parameters
@@ -99,7 +98,7 @@ class UNetInput(Step):
         rows, stem = self.inputs[0].rows, self._stem
         level = rows.window(first, last)
         inside = level[:, start * stem - first : stop * stem - first]
-        unshuffle(inside, None, out, stem=stem, channel=0, shift=-0.5 if self._evidence else 0)
+        join([Blocks(inside, None, stem, shift=-0.5 if self._evidence else 0)], out, start=start, stop=stop)
         if self._evidence:
             evidence(level, first, rows.height, out, stem=stem, channel=3 * stem**2, start=start, stop=stop)
 
@@ -116,17 +115,8 @@ class Convolve(Step):
         inputs = (source,) if residual is None else (source, residual)
         super().__init__(inputs, rows, band, unit=2 if enlarge else 1)
         self._layer, self._kernel, self._stride, self._enlarge = layer, kernel, stride, enlarge
+        self.writes_halves, self.reads_halves = layer.writes_halves, layer.reads_halves
         self._skip = source.rows.pad - kernel // 2  # columns of padding that this kernel does not reach
-
-    @property
-    def writes_halves(self) -> bool:
-        """Whether the map may be in half precision, as far as this step is concerned."""
-        return self._layer.writes_halves
-
-    @property
-    def reads_halves(self) -> bool:
-        """Whether the maps that are read may be so."""
-        return self._layer.reads_halves
 
     def reach(self, start: int, stop: int) -> Reach:
         half = self._kernel // 2
@@ -173,6 +163,7 @@ class MemoryInput(Step):
     """What the memory cell's convolution reads: pooled features, and the hidden state of the coarser scale."""
 
     repeats = True
+    writes_halves = reads_halves = True
 
     def __init__(
         self, features: Step, previous: Step | None, rows: Rows, band: int, *, pool: int, width: int, hidden: int
@@ -247,6 +238,7 @@ class Joint(Step):
     """Features and hidden state beside each other, at the features' resolution."""
 
     repeats = True
+    writes_halves = reads_halves = True
 
     def __init__(
         self, features: Step, state: Step, rows: Rows, band: int, *, pool: int, width: int, hidden: int
@@ -345,6 +337,7 @@ class ImageInput(Step):
     """What the image head reads: features, hidden state, photo and what the series adds to it."""
 
     repeats = True
+    writes_halves = reads_halves = True
 
     def __init__(
         self, joint: Step, photo: Step, series: Step, rows: Rows, band: int, *, channels: int, stem: int
@@ -357,11 +350,10 @@ class ImageInput(Step):
         return ((start, stop), pixels, pixels)
 
     def make(self, start: int, stop: int, windows: Windows, out: Map) -> None:
-        stem, count = self._stem, self._channels
         photo, series = (step.rows.window(*w) for step, w in zip(self.inputs[1:], windows[1:], strict=True))
-        join([Part(self.inputs[0].rows.inside(start, stop), start, count, COPY)], out, start=start, stop=stop)
-        unshuffle(photo, None, out, stem=stem, channel=count, shift=-0.5)
-        unshuffle(series, photo, out, stem=stem, channel=count + 3 * stem**2, gain=RESPONSE_GAIN)
+        joint = Part(self.inputs[0].rows.inside(start, stop), start, self._channels, COPY)
+        pixels = Blocks(photo, None, self._stem, shift=-0.5), Blocks(series, photo, self._stem, gain=RESPONSE_GAIN)
+        join([joint, *pixels], out, start=start, stop=stop)
 
 
 class Correct(Step):

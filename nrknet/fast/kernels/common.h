@@ -79,6 +79,11 @@ struct Image {
   std::int64_t row, pixel;  // numbers from row to row, from pixel to pixel
 };
 
+template <typename T>  // floats or halves
+static inline T* numbers(const Image& image) {
+  return reinterpret_cast<T*>(image.data);
+}
+
 struct Planes {
   float* data;
   std::int64_t row, plane;  // floats from row to row, from plane to plane

@@ -1,5 +1,5 @@
 // Convolutions with what follows them: bias, ReLU, a sum. Counts of channels are multiples of 16, but for what direct
-// ones read. They compute in floats; what Winograd's ones read and all write may be halves.
+// ones read. They compute in floats; what they read and write may be halves.
 //
 // Those at stride 1 use Winograd's algorithm (Lavin and Gray, CVPR 2016) on tiles of 8x8 inputs: 3x3 ones F(6x6, 3x3),
 // 5x5 ones F(4x4, 5x5), and transposed ones, as four 2x2 ones, F(7x7, 2x2). So 64 products give 36, 16 or 49 outputs,
@@ -93,11 +93,6 @@ struct Layer {
   std::int32_t enlarge;  // outputs are blocks of 2x2 sub-pixels of outputs/4 channels
   std::int32_t input_halves, output_halves, residual_halves;  // what these hold instead of floats
 };
-
-template <typename T>
-static inline T* numbers(const Image& image) {
-  return reinterpret_cast<T*>(image.data);
-}
 
 constexpr int POINTS = 8, SPECTRUM = POINTS * POINTS;  // one way and both ways
 
@@ -293,18 +288,28 @@ struct Window {
   std::int32_t height, width, stride;
 };
 
-template <int ROWS, int VECS, typename T>
+template <int ROWS, int VECS, typename In, typename T>
 static void direct_block(const Layer& layer, const Window& window, const float* panel, int k, int y, int x) {
   Vec acc[ROWS][VECS];
 #pragma GCC unroll 16
   for (int r = 0; r < ROWS; ++r)
 #pragma GCC unroll 2
     for (int v = 0; v < VECS; ++v) acc[r][v] = Vec{};
-  const float* corner = layer.input.data + y * window.stride * layer.input.row + x * window.stride * layer.input.pixel;
+  const In* corner =
+      numbers<const In>(layer.input) + y * window.stride * layer.input.row + x * window.stride * layer.input.pixel;
   for (int i = 0; i < window.height; ++i)
-    for (int j = 0; j < window.width; ++j, panel += layer.inputs * VECS * LANES)
-      multiply<ROWS, VECS>(acc, corner + i * layer.input.row + j * layer.input.pixel,
-                           window.stride * layer.input.pixel, panel, layer.inputs);
+    for (int j = 0; j < window.width; ++j, panel += layer.inputs * VECS * LANES) {
+      const In* tap = corner + i * layer.input.row + j * layer.input.pixel;
+      const std::ptrdiff_t stride = window.stride * layer.input.pixel;
+      if constexpr (std::is_same_v<In, float>) {
+        multiply<ROWS, VECS>(acc, tap, stride, panel, layer.inputs);
+      } else {
+        float* floats = scratch(ROWS * layer.inputs);
+        for (int r = 0; r < ROWS; ++r)
+          for (int c = 0; c < layer.inputs; c += LANES) store(floats + r * layer.inputs + c, load(tap + r * stride + c));
+        multiply<ROWS, VECS>(acc, floats, layer.inputs, panel, layer.inputs);
+      }
+    }
 #pragma GCC unroll 16
   for (int r = 0; r < ROWS; ++r)
 #pragma GCC unroll 2
@@ -312,18 +317,28 @@ static void direct_block(const Layer& layer, const Window& window, const float* 
       const int channel = k + v * LANES;
       Vec out = acc[r][v] + (layer.bias ? load(layer.bias + channel) : Vec{});
       if (layer.relu) out = positive(out);
+      const std::ptrdiff_t add = y * layer.residual.row + (x + r) * layer.residual.pixel + channel;
       if (layer.residual.data)
-        out += load(layer.residual.data + y * layer.residual.row + (x + r) * layer.residual.pixel + channel);
+        out += layer.residual_halves ? load(numbers<const Half>(layer.residual) + add) : load(layer.residual.data + add);
       store(numbers<T>(layer.output) + y * layer.output.row + (x + r) * layer.output.pixel + channel, out);
     }
 }
 
-template <int VECS, typename T>
+template <int VECS, typename In, typename T>
 static void direct_row(const Layer& layer, const Window& window, const float* panel, int k, int y) {
   int x = 0;
-  for (; x + BLOCK <= layer.columns; x += BLOCK) direct_block<BLOCK, VECS, T>(layer, window, panel, k, y, x);
-  for (; x + 4 <= layer.columns; x += 4) direct_block<4, VECS, T>(layer, window, panel, k, y, x);
-  for (; x < layer.columns; ++x) direct_block<1, VECS, T>(layer, window, panel, k, y, x);
+  for (; x + BLOCK <= layer.columns; x += BLOCK) direct_block<BLOCK, VECS, In, T>(layer, window, panel, k, y, x);
+  for (; x + 4 <= layer.columns; x += 4) direct_block<4, VECS, In, T>(layer, window, panel, k, y, x);
+  for (; x < layer.columns; ++x) direct_block<1, VECS, In, T>(layer, window, panel, k, y, x);
+}
+
+template <typename In, typename T>
+static void direct_panels(const Layer& layer, const Window& window, int y) {
+  const std::ptrdiff_t taps = static_cast<std::ptrdiff_t>(window.height) * window.width * layer.inputs;
+  for (int k = 0; k < layer.outputs; k += PANEL) {
+    const auto row = layer.outputs - k >= PANEL ? direct_row<2, In, T> : direct_row<1, In, T>;
+    row(layer, window, layer.weights + taps * k, k, y);
+  }
 }
 
 extern "C" {
@@ -350,16 +365,10 @@ void nrknet_winograd(const Layer* layer, std::int32_t threads) {
 
 // weights: panels x window x inputs x PANEL
 void nrknet_direct(const Layer* layer, const Window* window, std::int32_t threads) {
-  pool().run(layer->rows, threads, [&](int y) {
-    const std::ptrdiff_t taps = static_cast<std::ptrdiff_t>(window->height) * window->width * layer->inputs;
-    for (int k = 0; k < layer->outputs; k += PANEL) {
-      const float* panel = layer->weights + taps * k;
-      const auto row = layer->outputs - k >= PANEL ? layer->output_halves ? direct_row<2, Half> : direct_row<2, float>
-                       : layer->output_halves      ? direct_row<1, Half>
-                                                   : direct_row<1, float>;
-      row(*layer, *window, panel, k, y);
-    }
-  });
+  const auto row = layer->input_halves ? layer->output_halves ? direct_panels<Half, Half> : direct_panels<Half, float>
+                   : layer->output_halves ? direct_panels<float, Half>
+                                          : direct_panels<float, float>;
+  pool().run(layer->rows, threads, [&](int y) { row(*layer, *window, y); });
 }
 
 }  // extern "C"

@@ -9,9 +9,10 @@ struct Source {
   Image image;
   std::int32_t first, rows, columns, channels;
 
-  const float* at(int row, int column) const {
+  template <typename T = float>
+  const T* at(int row, int column) const {
     row = std::clamp(row - first, 0, rows - 1);
-    return image.data + row * image.row + std::clamp(column, 0, columns - 1) * image.pixel;
+    return numbers<const T>(image) + row * image.row + std::clamp(column, 0, columns - 1) * image.pixel;
   }
 };
 
@@ -19,9 +20,6 @@ struct Source {
 struct Corners {
   const float* pixel[4];
 
-  float operator[](int c) const {
-    return 0.5625f * pixel[0][c] + 0.1875f * (pixel[1][c] + pixel[2][c]) + 0.0625f * pixel[3][c];
-  }
   Vec vector(int c) const {
     return 0.5625f * load(pixel[0] + c) + 0.1875f * (load(pixel[1] + c) + load(pixel[2] + c)) +
            0.0625f * load(pixel[3] + c);
@@ -42,14 +40,6 @@ struct Enlarged {
     return {{near + column, near + next, far + column, far + next}};
   }
 };
-
-// Calls each(c) for vectors of channels, and then rest(c) for those that do not fill one.
-template <typename Each, typename Rest>
-static inline void for_channels(int count, Each each, Rest rest) {
-  int c = 0;
-  for (; c + LANES <= count; c += LANES) each(c);
-  for (; c < count; ++c) rest(c);
-}
 
 typedef std::int32_t Whole __attribute__((vector_size(4 * LANES), aligned(4)));
 
@@ -97,38 +87,86 @@ struct Shift {  // rows [by, by + rows) of every plane become rows [0, rows), in
 
 // ----------------------------------------------------------------------------------------------- maps into one map
 
-enum Mode : std::int32_t { COPY, AVERAGE, ENLARGE, REPEAT };  // the last three by 2 in both directions
+enum Mode : std::int32_t { COPY, AVERAGE, ENLARGE, REPEAT, BLOCKS };  // AVERAGE to REPEAT by 2 in both directions
 
 struct Part {
-  Source source;
-  std::int32_t mode, reserved;
+  Source source;      // of floats or halves; ENLARGE of floats
+  Planes one, other;  // BLOCKS: stem x stem pixels of gain (one - other) + shift, from row `start` on; other or no data
+  std::int32_t mode, halves, stem;
+  float gain, shift;
+  std::int32_t reserved;
 };
 
 struct Join {
-  Image output;
-  std::int32_t start, stop, columns, count;
-  Part parts[2];  // side by side in the output's channels
+  Image output;  // of floats or halves
+  std::int32_t start, stop, columns, channels, halves, count;
+  Part parts[3];  // side by side in the output's channels, and then zeros
 };
 
-static void copy_part(const Part& part, int y, int columns, float* to, std::int64_t step) {
+constexpr int STRIP = 16;  // pixels that are made together
+
+// A part of `count` pixels from x on. The last vector of a pixel may write numbers that do not matter after its own.
+template <typename T>
+static void put_channels(const Part& part, int y, int x, int count, float* to, int pitch) {
   const Source& s = part.source;
-  const Enlarged enlarged(s, y);
-  for (int x = 0; x < columns; ++x, to += step) {
+  const int shrunk = part.mode == REPEAT ? 2 : 1;
+  for (int i = 0; i < count; ++i, to += pitch) {
     if (part.mode == AVERAGE) {
-      const float *a = s.at(2 * y, 2 * x), *b = s.at(2 * y, 2 * x + 1), *c = s.at(2 * y + 1, 2 * x),
-                  *d = s.at(2 * y + 1, 2 * x + 1);
-      for_channels(
-          s.channels,
-          [=](int k) { store(to + k, 0.25f * (load(a + k) + load(b + k) + load(c + k) + load(d + k))); },
-          [=](int k) { to[k] = 0.25f * (a[k] + b[k] + c[k] + d[k]); });
-    } else if (part.mode == ENLARGE) {
-      const Corners corners = enlarged.at(x);
-      for_channels(
-          s.channels, [=, &corners](int k) { store(to + k, corners.vector(k)); },
-          [=, &corners](int k) { to[k] = corners[k]; });
+      const T *a = s.at<T>(2 * y, 2 * (x + i)), *b = s.at<T>(2 * y, 2 * (x + i) + 1),
+              *c = s.at<T>(2 * y + 1, 2 * (x + i)), *d = s.at<T>(2 * y + 1, 2 * (x + i) + 1);
+      for (int k = 0; k < s.channels; k += LANES)
+        store(to + k, 0.25f * (load(a + k) + load(b + k) + load(c + k) + load(d + k)));
     } else {
-      const float* from = part.mode == REPEAT ? s.at(y / 2, x / 2) : s.at(y, x);
-      for_channels(s.channels, [=](int k) { store(to + k, load(from + k)); }, [=](int k) { to[k] = from[k]; });
+      const T* from = s.at<T>(y / shrunk, (x + i) / shrunk);
+      for (int k = 0; k < s.channels; k += LANES) store(to + k, load(from + k));
+    }
+  }
+}
+
+static void put_enlarged(const Part& part, int y, int x, int count, float* to, int pitch) {
+  const Enlarged enlarged(part.source, y);
+  for (int i = 0; i < count; ++i, to += pitch) {
+    const Corners corners = enlarged.at(x + i);
+    for (int k = 0; k < part.source.channels; k += LANES) store(to + k, corners.vector(k));
+  }
+}
+
+template <int STEM>
+static void put_blocks(const Part& part, int row, int x, int count, float* to, int pitch) {
+  for (int c = 0; c < 3; ++c)
+    for (int dy = 0; dy < STEM; ++dy) {
+      const float* one = part.one.data + c * part.one.plane + (row * STEM + dy) * part.one.row + x * STEM;
+      const float* other = part.other.data + c * part.other.plane + (row * STEM + dy) * part.other.row + x * STEM;
+      float* channel = to + (c * STEM + dy) * STEM;
+      for (int i = 0; i < count; ++i)
+        for (int dx = 0; dx < STEM; ++dx) {
+          const float value = part.other.data ? one[i * STEM + dx] - other[i * STEM + dx] : one[i * STEM + dx];
+          channel[i * pitch + dx] = part.gain * value + part.shift;
+        }
+    }
+}
+
+template <typename T>
+static void join_row(const Join& join, int row) {
+  const int pitch = join.channels + LANES, y = join.start + row;
+  float* strip = scratch(STRIP * pitch);
+  for (int x = 0; x < join.columns; x += STRIP) {
+    const int count = std::min(STRIP, join.columns - x);
+    float* to = strip;
+    for (int p = 0; p < join.count; ++p) {
+      const Part& part = join.parts[p];
+      if (part.mode == BLOCKS)
+        (part.stem == 1 ? put_blocks<1> : put_blocks<2>)(part, row, x, count, to, pitch);
+      else if (part.mode == ENLARGE)
+        put_enlarged(part, y, x, count, to, pitch);
+      else
+        (part.halves ? put_channels<Half> : put_channels<float>)(part, y, x, count, to, pitch);
+      to += part.mode == BLOCKS ? 3 * part.stem * part.stem : part.source.channels;
+    }
+    T* out = numbers<T>(join.output) + row * join.output.row + x * join.output.pixel;
+    for (int i = 0; i < count; ++i, out += join.output.pixel) {
+      std::fill(to + i * pitch, strip + i * pitch + join.channels, 0.0f);
+      for (int k = 0; k < join.channels; k += LANES) store(out + k, load(strip + i * pitch + k));
     }
   }
 }
@@ -165,8 +203,6 @@ static void state_row(const State& s, int y) {
 }
 
 // --------------------------------------------------------------------------------------------------- coefficients
-
-constexpr int STRIP = 16;  // pixels whose channels are turned into planes together
 
 static void to_planes(const float* pixels, int pitch, int count, int channels, const Planes& out, int row, int x) {
   for (int k = 0; k < channels; ++k) {
@@ -316,28 +352,6 @@ static void coefficients_row(const Coefficients& c, int y) {
 
 // ----------------------------------------------------------------------------------------------------- sub-pixels
 
-struct Unshuffle {  // gain (one - other) + shift, every block of stem x stem pixels into channels from `channel` on
-  Planes one, other;  // other: or no data
-  Image output;
-  std::int32_t rows, columns, stem, channel;
-  float gain, shift;
-};
-
-template <int STEM>
-static void unshuffle_row(const Unshuffle& u, int y) {
-  const float* one = u.one.data + y * STEM * u.one.row;
-  const float* other = u.other.data + y * STEM * u.other.row;
-  float* to = u.output.data + y * u.output.row + u.channel;
-  for (int x = 0; x < u.columns; ++x, to += u.output.pixel)
-    for (int c = 0; c < 3; ++c)
-      for (int dy = 0; dy < STEM; ++dy)
-        for (int dx = 0; dx < STEM; ++dx) {
-          float value = one[c * u.one.plane + dy * u.one.row + x * STEM + dx];
-          if (u.other.data) value -= other[c * u.other.plane + dy * u.other.row + x * STEM + dx];
-          to[(c * STEM + dy) * STEM + dx] = u.gain * value + u.shift;
-        }
-}
-
 struct Shuffle {  // input + the sub-pixels of a map
   Planes input, output;
   Source pixels;
@@ -479,13 +493,8 @@ void nrknet_shift(const Shift* s, std::int32_t threads) {
 }
 
 void nrknet_join(const Join* join, std::int32_t threads) {
-  pool().run(join->stop - join->start, threads, [&](int i) {
-    float* to = join->output.data + i * join->output.row;
-    for (int p = 0; p < join->count; ++p) {
-      copy_part(join->parts[p], join->start + i, join->columns, to, join->output.pixel);
-      to += join->parts[p].source.channels;
-    }
-  });
+  const auto row = join->halves ? join_row<Half> : join_row<float>;
+  pool().run(join->stop - join->start, threads, [&](int i) { row(*join, i); });
 }
 
 void nrknet_state(const State* s, std::int32_t threads) {
@@ -503,11 +512,6 @@ void nrknet_look_up(const LookUp* l, std::int32_t threads) {
 void nrknet_coefficients(const Coefficients* c, std::int32_t threads) {
   const auto row = c->stem == 1 ? coefficients_row<1> : coefficients_row<2>;
   pool().run(c->stop - c->start, threads, [&](int i) { row(*c, c->start + i); });
-}
-
-void nrknet_unshuffle(const Unshuffle* u, std::int32_t threads) {
-  const auto row = u->stem == 1 ? unshuffle_row<1> : unshuffle_row<2>;
-  pool().run(u->rows, threads, [&](int i) { row(*u, i); });
 }
 
 void nrknet_shuffle(const Shuffle* s, std::int32_t threads) {
