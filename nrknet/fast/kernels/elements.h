@@ -109,17 +109,24 @@ constexpr int STRIP = 16;  // pixels that are made together
 template <typename T>
 static void put_channels(const Part& part, int y, int x, int count, float* to, int pitch) {
   const Source& s = part.source;
-  const int shrunk = part.mode == REPEAT ? 2 : 1;
+  const int halving = part.mode == REPEAT ? 1 : 0;
+  const T* row = s.at<T>(y >> halving, 0);
   for (int i = 0; i < count; ++i, to += pitch) {
-    if (part.mode == AVERAGE) {
-      const T *a = s.at<T>(2 * y, 2 * (x + i)), *b = s.at<T>(2 * y, 2 * (x + i) + 1),
-              *c = s.at<T>(2 * y + 1, 2 * (x + i)), *d = s.at<T>(2 * y + 1, 2 * (x + i) + 1);
-      for (int k = 0; k < s.channels; k += LANES)
-        store(to + k, 0.25f * (load(a + k) + load(b + k) + load(c + k) + load(d + k)));
-    } else {
-      const T* from = s.at<T>(y / shrunk, (x + i) / shrunk);
-      for (int k = 0; k < s.channels; k += LANES) store(to + k, load(from + k));
-    }
+    const T* from = row + std::min((x + i) >> halving, s.columns - 1) * s.image.pixel;
+    for (int k = 0; k < s.channels; k += LANES) store(to + k, load(from + k));
+  }
+}
+
+template <typename T>
+static void put_averages(const Part& part, int y, int x, int count, float* to, int pitch) {
+  const Source& s = part.source;
+  const T *above = s.at<T>(2 * y, 0), *below = s.at<T>(2 * y + 1, 0);
+  for (int i = 0; i < count; ++i, to += pitch) {
+    const std::int64_t one = std::min(2 * (x + i), s.columns - 1) * s.image.pixel;
+    const std::int64_t other = std::min(2 * (x + i) + 1, s.columns - 1) * s.image.pixel;
+    for (int k = 0; k < s.channels; k += LANES)
+      store(to + k, 0.25f * (load(above + one + k) + load(above + other + k) + load(below + one + k) +
+                             load(below + other + k)));
   }
 }
 
@@ -137,12 +144,13 @@ static void put_blocks(const Part& part, int row, int x, int count, float* to, i
     for (int dy = 0; dy < STEM; ++dy) {
       const float* one = part.one.data + c * part.one.plane + (row * STEM + dy) * part.one.row + x * STEM;
       const float* other = part.other.data + c * part.other.plane + (row * STEM + dy) * part.other.row + x * STEM;
+      float values[STRIP * STEM];
+      if (part.other.data)
+        for (int i = 0; i < count * STEM; ++i) values[i] = part.gain * (one[i] - other[i]) + part.shift;
+      else
+        for (int i = 0; i < count * STEM; ++i) values[i] = part.gain * one[i] + part.shift;
       float* channel = to + (c * STEM + dy) * STEM;
-      for (int i = 0; i < count; ++i)
-        for (int dx = 0; dx < STEM; ++dx) {
-          const float value = part.other.data ? one[i * STEM + dx] - other[i * STEM + dx] : one[i * STEM + dx];
-          channel[i * pitch + dx] = part.gain * value + part.shift;
-        }
+      for (int i = 0; i < count; ++i) std::memcpy(channel + i * pitch, values + i * STEM, STEM * sizeof(float));
     }
 }
 
@@ -159,13 +167,16 @@ static void join_row(const Join& join, int row) {
         (part.stem == 1 ? put_blocks<1> : put_blocks<2>)(part, row, x, count, to, pitch);
       else if (part.mode == ENLARGE)
         put_enlarged(part, y, x, count, to, pitch);
+      else if (part.mode == AVERAGE)
+        (part.halves ? put_averages<Half> : put_averages<float>)(part, y, x, count, to, pitch);
       else
         (part.halves ? put_channels<Half> : put_channels<float>)(part, y, x, count, to, pitch);
       to += part.mode == BLOCKS ? 3 * part.stem * part.stem : part.source.channels;
     }
     T* out = numbers<T>(join.output) + row * join.output.row + x * join.output.pixel;
+    const int rest = join.channels - static_cast<int>(to - strip);
     for (int i = 0; i < count; ++i, out += join.output.pixel) {
-      std::fill(to + i * pitch, strip + i * pitch + join.channels, 0.0f);
+      for (int k = 0; k < rest; ++k) to[i * pitch + k] = 0;
       for (int k = 0; k < join.channels; k += LANES) store(out + k, load(strip + i * pitch + k));
     }
   }
