@@ -212,7 +212,7 @@ def test_tiled_and_whole_agree_with_the_bundled_weights() -> None:
 @pytest.mark.parametrize(("precision", "least"), [("auto", 60), ("exact", 80)])
 def test_columns_agree_with_the_whole(precision: str, least: float) -> None:
     model, photo = nudged(tiny(**RADIUS)), np.ascontiguousarray(np.concatenate([data.coffee()[100:200]] * 3, axis=1))
-    whole = Deblurrer(model, device="cpu", tile=2048).analyze(photo, details=False)
+    whole = Deblurrer(model, device="cpu", tile=2048, precision=precision).analyze(photo, details=False)
     columns = Deblurrer(model, device="cpu", tile=MIN_TILE, precision=precision).analyze(photo, details=False)
     assert psnr(columns.image, whole.image) > least
     assert np.abs(columns.defocus_map - whole.defocus_map).max() < 0.1
