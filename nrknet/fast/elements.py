@@ -14,6 +14,7 @@ from nrknet.config import RESIDUAL_STEP
 from nrknet.fast import bindings
 from nrknet.fast.bindings import call, call_once, image, planes, pointer, source
 from nrknet.fast.compiler import library
+from nrknet.fast.memory import copy
 from nrknet.fast.parts import BLOCKS, ENLARGE, Blocks, Part
 from nrknet.fast.rows import CHANNELS
 
@@ -180,7 +181,7 @@ def halve(window: Map, first: int, height: int, out: Map, *, start: int, stop: i
         call("halve", bindings.Halve(planes(window), planes(out), *sizes))
         return
     if mode == "nearest":
-        out[...] = window[:, 2 * start - first : 2 * stop - first : 2, ::2]
+        copy(out, window[:, 2 * start - first : 2 * stop - first : 2, ::2])
         return
     from nrknet.fast import plain
 

@@ -150,10 +150,11 @@ class _Wiring:
         sizes = [math.prod(step.rows.shape) * step.rows.dtype.itemsize for step in self._steps]
         self._counts = [-(-size // (4 * ALIGNMENT)) * ALIGNMENT for size in sizes]
         self.numbers, self.memory = sum(self._counts), zeros(0)
-        self._record = Record() if library() and all(step.repeats for step in self._steps) else None
+        self._repeated = Record() if library() and all(step.repeats for step in self._steps) else None
+        self._record: Record | None = None
 
     def keep(self) -> None:
-        """From now on, keep what this photo's terms and coefficients are."""
+        """From now on, keep what this photo's terms and coefficients are; so all has to be made anew."""
         self._record = None
         for scale in self._scales:
             for step in (*scale.terms, scale.coefficients):
@@ -197,6 +198,7 @@ class _Wiring:
             first.photo = photo
         for step in self._steps:
             step.rows.restart()
+        self._record = self._repeated
         if self._record:
             self._record.start(len(photo))
 

@@ -65,7 +65,7 @@ class Halve(Step):
 
     def __init__(self, level: Step, rows: Rows, band: int, *, mode: str) -> None:
         super().__init__((level,), rows, band)
-        self._mode, self.repeats = mode, mode == "antialias"
+        self._mode, self.repeats = mode, mode in ("antialias", "nearest")
 
     def reach(self, start: int, stop: int) -> Reach:
         return ((2 * start - 2, 2 * stop + 2),)
