@@ -34,9 +34,14 @@ class Way(NamedTuple):
 
 
 def all_ways(model: str) -> list[Way]:
-    """The network as it was trained, and with its series cut short."""
-    auto, exact = Deblurrer(model, device="cpu"), Deblurrer(model, device="cpu", precision="exact")
-    cut = [Way(f"series cut after power {k}", auto, k) for k in range(auto.num_terms - 1, 0, -1)]
+    """The network as it was trained, and with its series cut short.
+
+    Each is a Deblurrer of its own: with another way in between, it would have to begin anew with every photo.
+    """
+    exact, auto = (Deblurrer(model, device="cpu", precision=precision) for precision in ("exact", "auto"))
+    cut = [
+        Way(f"series cut after power {k}", Deblurrer(model, device="cpu"), k) for k in range(auto.num_terms - 1, 0, -1)
+    ]
     return [Way("as trained, exact", exact, None), Way("as trained", auto, None), *cut]
 
 
