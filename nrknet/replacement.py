@@ -89,9 +89,10 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
     Raises:
         OSError: it cannot be written; the file that was there before still is.
     """
-    file, temporary = _open_locked(target.parent)
+    # named before it is there: whatever interrupts us, wherever, it goes away
+    temporary = target.parent / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
     try:
-        with file:
+        with _open_locked(temporary) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -103,16 +104,15 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)  # there only where something went wrong, which goes on its way
 
 
-def _open_locked(folder: Path) -> tuple[IO[bytes], Path]:
+def _open_locked(path: Path) -> IO[bytes]:
     while True:
-        temporary = folder / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
-        file = temporary.open("xb")  # not by tempfile: the photo gets the usual permissions, not 0600
+        file = path.open("xb")  # not by tempfile: the photo gets the usual permissions, not 0600
         try:
             _lock(file, wait=True)
         except OSError:  # a disk without locks
-            return file, temporary
+            return file
         if fcntl is None or os.fstat(file.fileno()).st_nlink:
-            return file, temporary
+            return file
         file.close()  # taken for a leftover before the lock was there
 
 

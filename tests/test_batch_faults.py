@@ -1,11 +1,13 @@
 """A batch of photos that is killed, or finds the disk full or names too long, loses nothing and goes on."""
 
 import errno
+import gc
 import os
 import subprocess
 import sys
 import unicodedata
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 import numpy as np
@@ -215,3 +217,38 @@ def test_a_long_name_that_is_no_unicode_is_cut_too(tmp_path: Path) -> None:
     jobs = plan(find_photos([tmp_path], tmp_path / "out")[0], tmp_path / "out")
     assert len({job.target for job in jobs}) == 2
     assert all(len(os.fsencode(job.target.name)) <= MAX_NAME_BYTES for job in jobs)
+
+
+def test_an_interruption_anywhere_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """Before the n-th line of `replacing` and what it calls, for every n until it is through."""
+    file = replacement.__file__
+    lines = 0
+
+    def interrupt(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal lines
+        if frame.f_code.co_filename != file:
+            return None
+        if event == "line":
+            lines -= 1
+            if lines == 0:
+                raise KeyboardInterrupt
+        return interrupt
+
+    whole = 0
+    for number in range(1, 100):
+        target, lines = tmp_path / f"{number}.png", number
+        before = sys.gettrace()
+        sys.settrace(interrupt)
+        try:
+            with replacing(target) as out:
+                out.write(b"all")
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        gc.collect()
+        assert half_written(tmp_path) == [], number
+        if target.exists():
+            assert target.read_bytes() == b"all"
+        whole += lines > 0
+    assert 0 < whole < 95

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -57,6 +57,10 @@ class StreamedNetwork:
         self.keeps_halves = halves and halves_are_kept()
         self._prepared = Prepared(parameters)
         self._spare: list[_Wiring] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Of a copy, which begins without what the last photo has left: that knows where its memory lies."""
+        return {**self.__dict__, "_spare": []}
 
     def __call__(
         self, photo: Pixels, *, radius: bool = False, details: list[ScaleDetails] | None = None,
