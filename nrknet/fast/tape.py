@@ -36,16 +36,13 @@ class Record:
 
     def __init__(self) -> None:
         self._bands: list[tuple[Tape, list[Map]]] = []
-        self._whole, self._room = False, LONGEST
-        self._of, self._next = (0, 0), 0
+        self._of, self._whole, self._room, self._next = (0, 0), False, LONGEST, 0
 
     def start(self, height: int) -> None:
         """A photo of so many rows begins; with another height or another number of threads all is written anew."""
         if self._of != (height, num_threads()):
-            self._of, self._whole = (height, num_threads()), False
-        if not self._whole:
+            self._of, self._whole, self._room = (height, num_threads()), False, LONGEST
             self._bands.clear()
-            self._room = LONGEST
         self._next = 0
 
     def band(self, make: Callable[[], list[Map]]) -> list[Map]:
