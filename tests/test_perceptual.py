@@ -208,7 +208,7 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch
         started = time.monotonic()
         with pytest.raises(LpipsUnavailable, match="timed out"):
             load_lpips()
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 60  # by far less than a server may take to say nothing
     assert socket.getdefaulttimeout() == before
 
 
