@@ -12,7 +12,7 @@ import pytest
 from kernels import needs_kernels
 
 from nrknet.fast import compiler
-from nrknet.fast.operations import CompiledConvolution
+from nrknet.fast.operations import convolution
 
 USE = """
 import logging, sys
@@ -116,7 +116,7 @@ def test_what_was_compiled_from_or_for_something_else_is_not_taken(
 @needs_kernels
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_process_can_use_them() -> None:
-    layer = CompiledConvolution(np.ones((32, 16, 3, 3), np.float32), None, stride=1, relu=False, enlarge=False)
+    layer = convolution(np.ones((32, 16, 3, 3), np.float32))
     window, out = np.ones((107, 107, 16), np.float32), np.zeros((100, 100, 32), np.float32)
     layer(window, out)  # the threads are there now; the child has none of them
     child = os.fork()

@@ -111,6 +111,77 @@ def test_maps_in_half_precision(
     assert found.isinf().any()  # nothing is cut off where nobody would see it
 
 
+@pytest.mark.parametrize("size", [(1, 1), (13, 37), (30, 61)], ids=str)
+@pytest.mark.parametrize(("inputs", "outputs"), [(64, 64), (96, 80), (512, 64), (57, 150)])
+@pytest.mark.parametrize(("taps", "stride", "enlarge"), [(3, 1, False), (3, 2, False), (5, 1, False), (4, 1, True)])
+def test_products_of_integers(
+    size: tuple[int, int], inputs: int, outputs: int, taps: int, stride: int, enlarge: bool
+) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(*((inputs, outputs) if enlarge else (outputs, inputs)), taps, taps)
+    weight, bias = transposed(weight) if enlarge else weight, None if enlarge else torch.randn(outputs)
+    layers = [convolution(weight, bias, stride=stride, enlarge=enlarge, integers=kind) for kind in (False, True)]
+    high, wide = ((n - 1) * stride + weight.shape[2] for n in size)
+    # noise, the hardest there is, from dark to bright, which the steps have to follow
+    x = torch.randn(inputs, high, wide).relu() * torch.linspace(-2, 2, wide).exp()
+    window, made = as_map(x, filled(inputs)), [n * (2 if enlarge else 1) for n in size]
+    residual = as_map(torch.randn(outputs, *made), filled(outputs), slack=0)
+    expected, found = (torch.full((*made, filled(outputs)), torch.nan) for _ in layers)
+    for layer, out in zip(layers, (expected, found), strict=True):
+        run(layer, window, out, residual)
+    assert torch.equal(found, expected) is not multiplies_integers(layers[1])
+    for part, whole in zip((found - expected).split(12, 1), expected.split(12, 1), strict=True):
+        assert part.norm() < 1e-2 * whole.norm()
+    assert (found[..., outputs:] == 0).all()
+
+
+def multiplies_integers(layer: Convolution) -> bool:
+    return isinstance(layer, CompiledConvolution) and layer._weights.dtype == np.int16
+
+
+def test_few_products_are_of_floats() -> None:
+    for outputs, inputs in ((48, 512), (512, 48)):
+        assert not multiplies_integers(convolution(torch.randn(outputs, inputs, 3, 3), integers=True))
+    wide = convolution(torch.randn(64, 64, 3, 3), integers=True)
+    assert multiplies_integers(wide) == (operations.integers_summed() > 0)
+
+
+def test_the_largest_sums_of_integers_do_not_run_over() -> None:
+    """Inputs and weights that all have the sign and size for it."""
+    layer, x = convolution(torch.ones(64, 1024, 3, 3), integers=True), torch.ones(1024, 14, 14)
+    out = torch.empty(12, 12, 64)
+    run(layer, as_map(x, 1024), out)
+    assert torch.allclose(out, torch.tensor(9.0 * 1024), rtol=1e-3)
+    run(layer, as_map(-1e30 * x, 1024), out)
+    assert torch.allclose(out, torch.tensor(-9e30 * 1024), rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["normal", "one", "equal", "zero", "tiny"])
+@pytest.mark.parametrize("inputs", [16, 2048])
+def test_weights_as_integers_count_steps_and_leave_room_for_sums(kind: str, inputs: int) -> None:
+    matrices = np.random.default_rng(0).standard_normal((64, inputs, 32))
+    if kind == "one":
+        matrices[:, 1:] *= 1e-12
+    elif kind != "normal":
+        matrices[:] = {"equal": 1, "zero": 0, "tiny": 1e-41}[kind]
+    integers, steps = operations.quantized(matrices, 64)
+    assert integers.dtype == np.int16 and steps.dtype == np.float32 and steps.shape == (64, 32)
+    sums = np.abs(integers.astype(np.int64)).reshape(64, -1, min(inputs, 64), 32).sum(axis=2)
+    assert sums.max() * operations._LEVELS < 1 << 31
+    wrong = np.abs(integers * steps[:, None].astype(np.float64) - matrices)
+    assert (wrong <= 0.501 * steps[:, None] + 1e-38).all()
+    assert kind == "zero" or kind == "tiny" or np.abs(integers).max() > 100
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_is_not_finite_as_an_integer(value: float) -> None:
+    layer, x = convolution(torch.randn(64, 64, 3, 3), relu=True, integers=True), torch.ones(64, 62, 62)
+    x[7, 4, 50] = value
+    out = torch.empty(60, 60, 64)
+    run(layer, as_map(x, 64), out)
+    assert not out[2:5, 48:51].isfinite().all(dim=2).any() and out[12:, :36].isfinite().all()
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (11, 26)], ids=str)
 @pytest.mark.parametrize(("inputs", "outputs"), [(16, 16), (48, 24), (96, 48)])
 @pytest.mark.parametrize("with_residual", [False, True])

@@ -11,7 +11,11 @@ from kernels import needs_kernels
 from nrknet.fast import compiler
 
 HERE = Path(__file__).parent
-CHECK = "from nrknet.fast.compiler import library as l; print(l().nrknet_lanes(), l().nrknet_halves())"
+CHECK = """
+from nrknet.fast.compiler import library
+kernels = library()
+print(kernels.nrknet_lanes(), kernels.nrknet_halves(), kernels.nrknet_integers())
+"""
 
 
 @needs_kernels
@@ -31,6 +35,6 @@ def test_kernels_of_vectors_of_16_numbers(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout
 
-    assert run("-c", CHECK).split() == ["16", "1"]
+    assert run("-c", CHECK).split() == ["16", "1", "64"]
     tests = [str(HERE / f"test_fast_{part}.py") for part in ("operations", "elements")]
     assert " passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)

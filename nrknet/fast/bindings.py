@@ -4,6 +4,7 @@ import ctypes
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nrknet.arrays import Floats, Map
 from nrknet.fast.compiler import library
@@ -43,9 +44,9 @@ def _steps(x: Map) -> tuple[int, int]:
     return one // size, other // size
 
 
-def pointer(x: Floats | None) -> int | None:
-    """Where a contiguous array is, or none."""
-    assert x is None or (x.dtype == np.float32 and x.flags.c_contiguous)
+def pointer(x: NDArray[Any] | None, kind: type[np.generic] = np.float32) -> int | None:
+    """Where a contiguous array of this kind of numbers is, or none."""
+    assert x is None or (x.dtype == kind and x.flags.c_contiguous)
     return None if x is None else x.ctypes.data
 
 
@@ -62,7 +63,7 @@ Part = _structure(
     "Part", (Source, "source"), (Image, "one other"), (_I, "mode halves stem"), (_F, "gain shift"), (_I, "reserved")
 )
 Layer = _structure(
-    "Layer", (_P, "weights bias"), (Image, "input output residual"),
+    "Layer", (_P, "weights steps bias"), (Image, "input output residual"),
     (_I, "rows columns inputs outputs relu taps stride enlarge input_halves output_halves residual_halves"),
 )  # fmt: skip
 Window = _structure("Window", (_I, "height width stride"))
@@ -92,9 +93,7 @@ FromPixels = _structure(
 ToPixels = _structure(
     "ToPixels", (Image, "input"), (_P, "pixels"), (ctypes.c_int64, "row"), (_I, "rows columns wide swap")
 )
-Halve = _structure(
-    "Halve", (Image, "input output"), (_I, "first rows input_columns start stop columns height")
-)
+Halve = _structure("Halve", (Image, "input output"), (_I, "first rows input_columns start stop columns height"))
 Evidence = _structure(
     "Evidence", (Image, "image output"), (_I, "held_first held_last height width start stop stem channel")
 )

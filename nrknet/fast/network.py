@@ -46,8 +46,9 @@ class StreamedNetwork:
     Args:
         parameters: of the network, which is on the CPU and in evaluation mode. When they have changed, the next photo
             sees it.
-        halves: keep maps that pass from convolution to convolution in half precision, where the kernels can: that
-            takes half the memory and less time. Everything is computed in float32, and all else is kept so.
+        halves: keep maps that pass from convolution to convolution in half precision, and multiply 16-bit integers in
+            wide convolutions, where the kernels can: that takes half the memory and less time. Everything else is
+            computed and kept in float32.
 
     Attributes:
         keeps_halves: whether there are such maps.
@@ -55,7 +56,7 @@ class StreamedNetwork:
 
     def __init__(self, parameters: Parameters, *, halves: bool = False) -> None:
         self.keeps_halves = halves and halves_are_kept()
-        self._prepared = Prepared(parameters)
+        self._prepared = Prepared(parameters, integers=self.keeps_halves)
         self._spare: list[_Wiring] = []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -89,7 +90,7 @@ class StreamedNetwork:
         prepared = self._prepared
         if prepared.parameters.version != prepared.version:
             self._spare.clear()
-            self._prepared = prepared = Prepared(prepared.parameters)
+            self._prepared = prepared = Prepared(prepared.parameters, integers=self.keeps_halves)
         try:
             wiring: _Wiring | None = self._spare.pop()  # so that no other thread has it
         except IndexError:

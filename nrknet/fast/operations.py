@@ -3,7 +3,7 @@
 Compiled ones are here, those of PyTorch in `nrknet.fast.plain`.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +53,9 @@ class Blur(Protocol):
 
 
 def convolution(
-    weight: Floats, bias: Floats | None = None, *, stride: int = 1, relu: bool = False, enlarge: bool = False
-) -> Convolution:
+    weight: Floats, bias: Floats | None = None, *, stride: int = 1, relu: bool = False, enlarge: bool = False,
+    integers: bool = False,
+) -> Convolution:  # fmt: skip
     """The fastest convolution that there is here.
 
     Args:
@@ -65,9 +66,10 @@ def convolution(
         enlarge: the K outputs are K/4 channels of the four pixels, row by row, that a pixel becomes; K/4 is a
             multiple of 16. The weights are 3x3, those of upper pixels zero in the last row, of lower ones in the
             first, and so with the columns.
+        integers: multiply 16-bit integers where the kernels can: less exact, and faster.
     """
     if library():
-        return CompiledConvolution(weight, bias, stride=stride, relu=relu, enlarge=enlarge)
+        return CompiledConvolution(weight, bias, stride=stride, relu=relu, enlarge=enlarge, integers=integers)
     from nrknet.fast.plain import TorchConvolution
 
     return TorchConvolution(*_filled(weight, bias), stride=stride, relu=relu, enlarge=enlarge)
@@ -77,6 +79,12 @@ def halves_are_kept() -> bool:
     """Whether the kernels here can keep maps in half precision."""
     kernels = library()
     return kernels is not None and bool(kernels.nrknet_halves())
+
+
+def integers_summed() -> int:
+    """Over how many channels the kernels here sum products of 16-bit integers; 0 where they multiply none."""
+    kernels = library()
+    return 0 if kernels is None else int(kernels.nrknet_integers())
 
 
 def _filled(weight: Floats, bias: Floats | None) -> tuple[Floats, Floats | None]:
@@ -96,13 +104,55 @@ def winograd_transform(taps: int) -> NDArray[np.float64]:
     return np.array([*rows, [0] * (taps - 1) + [1]], np.float64)
 
 
+_ENOUGH = 64
+"""Inputs, and outputs, from which on integers take less time than floats."""
+_LEVELS = 11582
+"""More than the largest integer that stands for an input; LEVELS of kernels/convolution.cpp."""
+_MOST_SUM, _MOST_WEIGHT = (1 << 31) // _LEVELS - 1, (1 << 15) - 1
+
+
+def quantized(matrices: NDArray[np.float64], summed: int) -> tuple[NDArray[np.int16], Floats]:
+    """Weights as 16-bit integers, so small that no sum of products runs over in 32 bits, whatever the inputs.
+
+    Args:
+        matrices: (P,C,K) weights of C inputs and K outputs at P points.
+        summed: inputs whose products are summed up.
+
+    Returns:
+        (P,C,K) the integers, and (P,K) the steps that they count.
+    """
+    size = np.abs(matrices)
+    sums = np.add.reduceat(size, range(0, size.shape[1], summed), axis=1).max(axis=1)
+    room = _MOST_SUM - summed  # rounding adds up to half a step to each
+    steps = np.maximum(sums / room, size.max(axis=1) / _MOST_WEIGHT).clip(1e-30).astype(np.float32, order="C")
+    with np.errstate(invalid="ignore"):  # steps that are no numbers are noticed in what the network gives
+        return np.rint(matrices / steps[:, None]).astype(np.int16), steps
+
+
+def _in_panels(matrices: NDArray[Any], panel: int, *, pairs: bool) -> NDArray[Any]:
+    """(P,C,K) matrices as a kernel reads them: panels of columns; with `pairs`, those of rows side by side."""
+    points, depth, outputs = matrices.shape
+    kind = np.int16 if pairs else np.float32
+    weights = zeros(matrices.size * kind().itemsize // 4).view(kind).reshape(points, -1)
+    for k in range(0, outputs, panel):
+        part = matrices[..., k : k + panel]
+        if pairs:
+            part = part.reshape(points, depth // 2, 2, -1).swapaxes(2, 3)
+        weights[:, k * depth : k * depth + part[0].size] = part.reshape(points, -1)
+    return weights
+
+
 class CompiledConvolution:
     """`Convolution` by our kernels: Winograd's algorithm for 3x3 and 5x5, directly otherwise.
 
-    Colours alone are too few inputs for it to pay, and those that fill them up to 16 are then left out.
+    Colours alone are too few inputs for it to pay, and those that fill them up to 16 are then left out. With `integers`
+    Winograd's algorithm multiplies 16-bit integers where there are enough products to make up for their making. They
+    count steps, which have a size for each point of a tile, and one for each point of an output's filter.
     """
 
-    def __init__(self, weight: Floats, bias: Floats | None, *, stride: int, relu: bool, enlarge: bool) -> None:
+    def __init__(
+        self, weight: Floats, bias: Floats | None, *, stride: int, relu: bool, enlarge: bool, integers: bool
+    ) -> None:
         kernels = library()
         assert kernels is not None
         counted = weight.shape[1]
@@ -130,12 +180,10 @@ class CompiledConvolution:
             matrices = weight.transpose(2, 3, 1, 0).reshape(1, -1, self._outputs)
         self.writes_halves = halves_are_kept()
         self.reads_halves = self.writes_halves and (self._taps > 0 or (high, wide) == (1, 1))
-        panel = kernels.nrknet_panel()
-        self._weights = zeros(matrices.size).reshape(len(matrices), -1)
-        depth = matrices.shape[1]
-        for k in range(0, self._outputs, panel):
-            part = matrices[..., k : k + panel].reshape(len(matrices), -1)
-            self._weights[:, k * depth : k * depth + part.shape[1]] = part
+        self._steps: Floats | None = None
+        if integers and self._taps and min(self._depth, self._outputs) >= _ENOUGH and integers_summed():
+            matrices, self._steps = quantized(matrices, integers_summed())
+        self._weights = _in_panels(matrices, kernels.nrknet_panel(), pairs=self._steps is not None)
 
     def __call__(self, window: Map, out: Map, residual: Map | None = None) -> None:
         assert window.shape[2] == self._inputs and window.strides[1] == self._inputs * window.itemsize
@@ -145,7 +193,8 @@ class CompiledConvolution:
         maps = [image(x, halves=half) for x, half in zip((window, out, residual), halves, strict=True)]
         assert self.reads_halves or not (halves[0] or halves[2])
         layer = bindings.Layer(
-            pointer(self._weights), pointer(self._bias), *maps, rows, columns, self._depth, self._outputs,
+            pointer(self._weights, self._weights.dtype.type), pointer(self._steps), pointer(self._bias),
+            *maps, rows, columns, self._depth, self._outputs,
             self._relu, self._taps, self._window.stride, self._enlarge, *halves,
         )  # fmt: skip
         if self._taps:

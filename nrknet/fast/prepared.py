@@ -19,6 +19,7 @@ class Prepared:
 
     Args:
         parameters: read now, so that what is learned afterwards is not seen.
+        integers: let convolutions multiply 16-bit integers where they can.
 
     Attributes:
         parameters: the same.
@@ -30,8 +31,8 @@ class Prepared:
         tables: the radius head's, by scale, the finest first.
     """
 
-    def __init__(self, parameters: Parameters) -> None:
-        self.parameters, self.config = parameters, parameters.config
+    def __init__(self, parameters: Parameters, *, integers: bool = False) -> None:
+        self.parameters, self.config, self._integers = parameters, parameters.config, integers
         self.version, self._weights = parameters.version, parameters.arrays()
         self.layers: dict[str, Convolution] = {}
         self.tables: list[Table] = []
@@ -47,7 +48,10 @@ class Prepared:
         weight, bias = self._weights[f"{name}.weight"], self._weights.get(f"{name}.bias")
         if step != 1:
             weight, bias = np.float32(step) * weight, None if bias is None else np.float32(step) * bias
-        self.layers[name] = convolution(weight, bias, **options)  # type: ignore[arg-type]
+        self._prepare(name, weight, bias, **options)
+
+    def _prepare(self, name: str, weight: Floats, bias: Floats | None = None, **options: int) -> None:
+        self.layers[name] = convolution(weight, bias, integers=self._integers, **options)  # type: ignore[arg-type]
 
     def _blocks(self, name: str, count: int) -> None:
         """`ResidualBlock`s."""
@@ -63,24 +67,24 @@ class Prepared:
             self._blocks(f"unet.decoders.{i}", count)
         for i in range(len(counts) - 1):
             name = f"unet.ups.{i}"
-            self.layers[name] = convolution(_as_convolution(self._weights[f"{name}.weight"]), relu=True, enlarge=True)
+            self._prepare(name, _as_convolution(self._weights[f"{name}.weight"]), relu=True, enlarge=True)
         self._convolution("unet.bottleneck_entry", relu=True)
         self._blocks("unet.bottleneck", counts[-1])
 
     def _prepare_memory(self) -> None:
         if self.config.memory == "convlstm":
             weight, bias = (self._weights[f"memory.gates.{part}"] for part in ("weight", "bias"))
-            self.layers["memory"] = convolution(weight, bias)
+            self._prepare("memory", weight, bias)
         else:
-            self.layers["memory"] = convolution(*self._folded("memory"), relu=True)
+            self._prepare("memory", *self._folded("memory"), relu=True)
 
     def _prepare_head(self) -> None:
         if self.config.head == "gated":
-            self.layers["head"] = convolution(*self._folded("head"), relu=True)
+            self._prepare("head", *self._folded("head"), relu=True)
             return
         self._convolution("head.posterior")
         weight, bias = (self._weights[f"head.residual.{part}"] for part in ("weight", "bias"))
-        self.layers["head.residual"] = convolution(self._by_pixels(weight), self._by_pixels(bias))
+        self._prepare("head.residual", self._by_pixels(weight), self._by_pixels(bias))
         whole = self.config.coefficients == "unit_sum"
         basis, stem = self._weights["head.basis"], self.config.stem
         self.tables = [Table(table, basis, unit_sum=whole, stem=stem) for table in self._weights["head.table"]]

@@ -1,87 +1,18 @@
 // Convolutions with what follows them: bias, ReLU, a sum. Counts of channels are multiples of 16, but for what direct
-// ones read. They compute in floats; what they read and write may be halves.
+// ones read. They compute in floats, or multiply 16-bit integers; what they read and write may be halves.
 //
 // Those at stride 1 use Winograd's algorithm (Lavin and Gray, CVPR 2016) on tiles of 8x8 inputs: 3x3 ones F(6x6, 3x3),
 // 5x5 ones F(4x4, 5x5), and transposed ones, as four 2x2 ones, F(7x7, 2x2). So 64 products give 36, 16 or 49 outputs,
 // instead of 9, 25 or 4 products one. 3x3 ones at stride 2 are 2x2 ones of blocks of 2x2 pixels, with four times the
 // channels: 256 products give 49 outputs, instead of 9 one.
 
-#include "common.h"
-
-// --------------------------------------------------------------------------------------------------- matrix product
-
-// acc[r][v] += sum_c a[r * stride + c] * w[c * VECS * LANES + v * LANES ...]
-template <int ROWS, int VECS>
-static inline void multiply(Vec (&acc)[ROWS][VECS], const float* a, std::ptrdiff_t stride, const float* w, int depth) {
-#pragma GCC unroll 4
-  for (int c = 0; c < depth; ++c) {
-    Vec b[VECS];
-#pragma GCC unroll 2
-    for (int v = 0; v < VECS; ++v) b[v] = load(w + (c * VECS + v) * LANES);
-#pragma GCC unroll 16
-    for (int r = 0; r < ROWS; ++r) {
-      const float x = a[r * stride + c];
-#pragma GCC unroll 2
-      for (int v = 0; v < VECS; ++v) acc[r][v] += x * b[v];
-    }
-  }
-}
-
-// Memory that is wanted soon: every step of a product fetches a part of it.
-struct Ahead {
-  const float* from;
-  std::ptrdiff_t step;  // floats for a step's channels
-};
-
-constexpr int STEP = 16;  // channels; their number divides by it
-template <typename T>
-constexpr int LINE = 64 / sizeof(T);  // numbers in a line of the cache
-
-// Loops over `acc` are unrolled, or it would go through memory.
-template <int ROWS, int VECS>
-static void product(const float* a, std::ptrdiff_t stride, const float* w, int depth, float* out,
-                    std::ptrdiff_t out_stride, Ahead weights, const float* rows) {
-  Vec acc[ROWS][VECS];
-#pragma GCC unroll 16
-  for (int r = 0; r < ROWS; ++r)
-#pragma GCC unroll 2
-    for (int v = 0; v < VECS; ++v) acc[r][v] = Vec{};
-  for (int c = 0; c < depth; c += STEP) {
-#pragma GCC unroll 16
-    for (int i = 0; i < STEP * VECS * LANES / 4; i += LINE<float>) __builtin_prefetch(weights.from + i, 0, 2);
-#pragma GCC unroll 16
-    for (int i = 0; i < STEP * ROWS; i += LINE<float>) __builtin_prefetch(rows + i, 0, 2);
-    weights.from += weights.step;
-    rows += STEP * ROWS;
-    multiply<ROWS, VECS>(acc, a + c, stride, w + c * VECS * LANES, std::min(STEP, depth - c));
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < ROWS; ++r)
-#pragma GCC unroll 2
-    for (int v = 0; v < VECS; ++v) store(out + r * out_stride + v * LANES, acc[r][v]);
-}
-
-using Product = void (*)(const float*, std::ptrdiff_t, const float*, int, float*, std::ptrdiff_t, Ahead, const float*);
-
-// The product of an even number of rows, and a choice of panels of one or two vectors.
-template <int VECS>
-static Product product_of(int rows) {
-  static constexpr Product all[] = {
-      product<2, VECS>, product<4, VECS>, product<6, VECS>,
-#if defined(__AVX512F__) || !defined(__AVX2__)
-      product<8, VECS>,
-#endif
-#if defined(__AVX512F__)
-      product<10, VECS>, product<12, VECS>, product<14, VECS>,
-#endif
-  };
-  return all[rows / 2 - 1];
-}
+#include "product.h"
 
 // --------------------------------------------------------------------------------------------------------- Winograd
 
 struct Layer {
-  const float* weights;
+  const void* weights;    // floats, or integers where there are
+  const float* steps;     // of these: points x outputs; or null
   const float* bias;      // or null
   Image input, output;
   Image residual;         // added after the ReLU where data is not null
@@ -95,6 +26,7 @@ struct Layer {
 };
 
 constexpr int POINTS = 8, SPECTRUM = POINTS * POINTS;  // one way and both ways
+constexpr float LEVELS = 11580;  // the largest integer that stands for an input: as exact as the weights are then
 
 // Fetch a line of each of SIDE x SIDE pixels of a map into the cache, to be read or (1) written soon.
 template <int SIDE, int WRITTEN, typename T>
@@ -135,7 +67,7 @@ static inline void inverse_transform(const Vec m[POINTS], Vec y[SIDE]) {
 // count, and pass by the less often the more tiles there are.
 static int tiles_together(const Layer& layer) {
   const auto blocks = [](int tiles) { return (tiles + BLOCK - 1) / BLOCK * BLOCK; };
-  const std::int64_t tile = 4 * SPECTRUM * (layer.inputs + PANEL);
+  const std::int64_t tile = SPECTRUM * (layer.inputs * (layer.steps ? 2 : 4) + 4 * PANEL);
   const int fit = static_cast<int>(second_level_cache() * 3 / 4 / tile);
   return fit < 2 * BLOCK ? blocks(36) : std::clamp(fit / BLOCK * BLOCK, blocks(24), 8 * BLOCK);
 }
@@ -146,20 +78,25 @@ static int tiles_along(const Layer& layer, int size) {
   return (size + layer.enlarge + side - 1) / side;
 }
 
-// `count` tiles from the one numbered `first` on.
-template <int TAPS, bool ENLARGED>
+// `count` tiles from the one numbered `first` on, whose points are multiplied as numbers N.
+template <int TAPS, bool ENLARGED, typename N>
 class Tiles {
+  static constexpr bool FLOATS = std::is_same_v<N, float>;
   static constexpr int SIDE = POINTS + 1 - TAPS;
   static constexpr std::ptrdiff_t STEP_OUT = SPECTRUM * PANEL + 16;
 
  public:
   Tiles(const Layer& the_layer, int the_first, int the_count) : layer(the_layer), first(the_first), count(the_count) {
     across = tiles_along(layer, layer.columns);
-    // 16 more than needed, so that the streams do not fall on the same lines of the first-level cache
-    const std::ptrdiff_t most = (count + 2 * BLOCK - 1) / BLOCK * BLOCK;
-    step_in = most * layer.inputs + 16;
-    spectrum = scratch(SPECTRUM * step_in + most * STEP_OUT);
-    products = spectrum + SPECTRUM * step_in;
+    // a line more than needed, so that the streams do not fall on the same lines of the first-level cache
+    most = (count + 2 * BLOCK - 1) / BLOCK * BLOCK;
+    step_in = most * layer.inputs + LINE<N>;
+    step_point = FLOATS ? step_in : layer.inputs + LINE<float>;
+    const std::ptrdiff_t held = SPECTRUM * step_in * sizeof(N) / sizeof(float);
+    products = scratch(held + most * STEP_OUT + (FLOATS ? 0 : SPECTRUM * (most + step_point)));
+    spectrum = reinterpret_cast<N*>(products + most * STEP_OUT);
+    steps = products + most * STEP_OUT + held;
+    points = steps + SPECTRUM * most;
   }
 
   static void work(const Layer& layer, int first, int count) {
@@ -197,13 +134,45 @@ class Tiles {
 #pragma GCC unroll 8
           for (int i = 0; i < POINTS; ++i) half[i][j] = r[i];
         }
-        float* to = spectrum + static_cast<std::ptrdiff_t>(t) * layer.inputs + c;
+        float* to = points + c;
+        if constexpr (FLOATS) to = spectrum + static_cast<std::ptrdiff_t>(t) * layer.inputs + c;
         for (int i = 0; i < POINTS; ++i) {
           forward_transform(half[i], r);
 #pragma GCC unroll 8
-          for (int j = 0; j < POINTS; ++j) store(to + (POINTS * i + j) * step_in, r[j]);
+          for (int j = 0; j < POINTS; ++j) store(to + (POINTS * i + j) * step_point, r[j]);
         }
       }
+      if constexpr (!FLOATS) quantize(t);
+    }
+  }
+
+  // A tile's points as integers: at each point, numbers of steps of which its largest value is LEVELS. Where that is
+  // infinite or no number, the step is no number, and so are the products.
+  __attribute__((noinline)) void quantize(int t) const {
+    const int inputs = layer.inputs;
+    std::int32_t sizes[SPECTRUM];  // bits of floats, in the order of the floats themselves, infinity and NaN last
+    for (int f = 0; f < SPECTRUM; ++f) {
+      const float* from = points + f * step_point;
+      Ints most{};
+#pragma GCC unroll 2
+      for (int c = 0; c < inputs; c += LANES) {
+        const Ints size = (Ints)load(from + c) & 0x7fffffff;
+        most = size > most ? size : most;
+      }
+      sizes[f] = largest(most);
+    }
+    float up[SPECTRUM];
+    for (int f = 0; f < SPECTRUM; f += LANES) {
+      const Ints bits = *reinterpret_cast<const Ints*>(sizes + f);
+      const Vec size = (Vec)bits;
+      store(up + f, bits < 0x7f800000 && size > 1e-30f ? LEVELS / size : Vec{});  // what is smaller counts for nothing
+      store(steps + t * SPECTRUM + f, bits < 0x7f800000 ? size * (1 / LEVELS) : Vec{} + NAN);
+    }
+    for (int f = 0; f < SPECTRUM; ++f) {
+      const float* from = points + f * step_point;
+      N* to = spectrum + f * step_in + static_cast<std::ptrdiff_t>(t) * inputs;
+#pragma GCC unroll 2
+      for (int c = 0; c < inputs; c += PACKED) store_integers(to + c, from + c, up[f]);
     }
   }
 
@@ -213,14 +182,16 @@ class Tiles {
     const std::ptrdiff_t apart = static_cast<std::ptrdiff_t>(depth) * width;  // from one point's weights to the next's
     // blocks of an even number of tiles, about as many in each; the last may read and write one that nobody needs
     const int blocks = (count + BLOCK - 1) / BLOCK, block = ((count + blocks - 1) / blocks + 1) / 2 * 2;
-    const Product product = width - k >= PANEL ? product_of<2>(block) : product_of<1>(block);
-    const float* panel = layer.weights + static_cast<std::ptrdiff_t>(k) * depth;
+    const Product<N> product = width - k >= PANEL ? product_of<2, N>(block) : product_of<1, N>(block);
+    const N* panel = static_cast<const N*>(layer.weights) + static_cast<std::ptrdiff_t>(k) * depth;
     for (int f = 0; f < SPECTRUM; ++f, panel += apart) {
       for (int b = 0; b < blocks; ++b) {
-        const float* a = spectrum + f * step_in + static_cast<std::ptrdiff_t>(b) * block * depth;
+        const N* a = spectrum + f * step_in + static_cast<std::ptrdiff_t>(b) * block * depth;
         float* out = products + b * block * STEP_OUT + f * PANEL;
-        const Ahead next = {panel + apart + b * PANEL * depth / blocks, STEP * PANEL / blocks};
-        product(a, depth, panel, depth, out, STEP_OUT, next, a + block * depth);
+        const Ahead<N> next = {panel + apart + b * PANEL * depth / blocks, STEP * PANEL / blocks};
+        Steps by{};
+        if constexpr (!FLOATS) by = {steps + b * block * SPECTRUM + f, layer.steps + f * width + k, SPECTRUM};
+        product(a, depth, panel, depth, out, STEP_OUT, next, a + block * depth, by);
       }
     }
   }
@@ -278,9 +249,16 @@ class Tiles {
   const Layer layer;
   const int first, count;
   int across;
-  std::ptrdiff_t step_in;
-  float *spectrum, *products;
+  std::ptrdiff_t most, step_in, step_point;
+  N* spectrum;
+  float *products, *steps, *points;  // the last two for integers: tiles x points, and a tile's points x inputs
 };
+
+template <typename N>
+static auto work_of(const Layer& layer) {
+  return layer.enlarge ? Tiles<2, true, N>::work : layer.taps == 2 ? Tiles<2, false, N>::work
+         : layer.taps == 3 ? Tiles<3, false, N>::work : Tiles<5, false, N>::work;
+}
 
 // ----------------------------------------------------------------------------------------------- direct convolution
 
@@ -337,7 +315,7 @@ static void direct_panels(const Layer& layer, const Window& window, int y) {
   const std::ptrdiff_t taps = static_cast<std::ptrdiff_t>(window.height) * window.width * layer.inputs;
   for (int k = 0; k < layer.outputs; k += PANEL) {
     const auto row = layer.outputs - k >= PANEL ? direct_row<2, In, T> : direct_row<1, In, T>;
-    row(layer, window, layer.weights + taps * k, k, y);
+    row(layer, window, static_cast<const float*>(layer.weights) + taps * k, k, y);
   }
 }
 
@@ -346,12 +324,12 @@ extern "C" {
 std::int32_t nrknet_panel() { return PANEL; }
 std::int32_t nrknet_lanes() { return LANES; }
 std::int32_t nrknet_halves() { return HALVES; }  // whether convolutions read and write them
+std::int32_t nrknet_integers() { return INTEGERS ? SUMMED : 0; }  // of how many channels products are summed up
 
-// weights: 64 x panels x inputs x PANEL (the last panel LANES where the outputs end there)
+// weights: 64 x panels x inputs x PANEL (the last panel LANES where the outputs end there), in floats; as integers
+// 64 x panels x inputs/2 x PANEL x 2
 void nrknet_winograd(const Layer* layer, std::int32_t threads) {
-  const int taps = layer->taps;
-  const auto work = layer->enlarge ? Tiles<2, true>::work : taps == 2 ? Tiles<2, false>::work
-                    : taps == 3 ? Tiles<3, false>::work : Tiles<5, false>::work;
+  const auto work = layer->steps ? work_of<std::int16_t>(*layer) : work_of<float>(*layer);
   const int tiles = tiles_along(*layer, layer->columns) * tiles_along(*layer, layer->rows);
   const int most = tiles_together(*layer);
   // pieces of whole blocks, of a size that leaves no thread waiting for long
