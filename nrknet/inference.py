@@ -52,9 +52,9 @@ class Deblurrer:
         model: an NRKNet, or anything `load_model` takes; "default" is the best network that is bundled.
         device: "auto" (CUDA, else MPS, else CPU), "cpu", "cuda", "mps".
         precision: "exact" (float32 throughout), or "auto": bfloat16 coefficients on CUDA; on a CPU float32 that is
-            kept in float16 between convolutions, where the processor converts it by itself. Pixels are always computed
-            in float32, and what runs over is computed again in float32. "exact" gives the same bits every time on one
-            machine; elsewhere see docs/reliability.md.
+            kept in float16 between convolutions, of which wide ones multiply 16-bit integers, where the processor does
+            that by itself. Pixels are always computed in float32, and what runs over is computed again in float32.
+            "exact" gives the same bits every time on one machine; elsewhere see docs/reliability.md.
         tile: side in pixels of the tiles that large photos are split into, at least 160, or "auto"; the network
             reads 128 pixels more on every side of a tile, 256 with "exact". On a CPU tiles are as high as the photo.
 

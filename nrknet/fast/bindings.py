@@ -44,9 +44,9 @@ def _steps(x: Map) -> tuple[int, int]:
     return one // size, other // size
 
 
-def pointer(x: NDArray[Any] | None, kind: type[np.generic] = np.float32) -> int | None:
-    """Where a contiguous array of this kind of numbers is, or none."""
-    assert x is None or (x.dtype == kind and x.flags.c_contiguous)
+def pointer(x: Floats | NDArray[np.int16] | None) -> int | None:
+    """Where a contiguous array is, or none."""
+    assert x is None or (x.dtype in (np.float32, np.int16) and x.flags.c_contiguous)
     return None if x is None else x.ctypes.data
 
 

@@ -193,7 +193,7 @@ class CompiledConvolution:
         maps = [image(x, halves=half) for x, half in zip((window, out, residual), halves, strict=True)]
         assert self.reads_halves or not (halves[0] or halves[2])
         layer = bindings.Layer(
-            pointer(self._weights, self._weights.dtype.type), pointer(self._steps), pointer(self._bias),
+            pointer(self._weights), pointer(self._steps), pointer(self._bias),
             *maps, rows, columns, self._depth, self._outputs,
             self._relu, self._taps, self._window.stride, self._enlarge, *halves,
         )  # fmt: skip

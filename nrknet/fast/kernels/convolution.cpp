@@ -184,11 +184,12 @@ class Tiles {
     const int blocks = (count + BLOCK - 1) / BLOCK, block = ((count + blocks - 1) / blocks + 1) / 2 * 2;
     const Product<N> product = width - k >= PANEL ? product_of<2, N>(block) : product_of<1, N>(block);
     const N* panel = static_cast<const N*>(layer.weights) + static_cast<std::ptrdiff_t>(k) * depth;
+    const std::ptrdiff_t part = PANEL * depth / blocks, step = STEP * PANEL / blocks;
     for (int f = 0; f < SPECTRUM; ++f, panel += apart) {
       for (int b = 0; b < blocks; ++b) {
         const N* a = spectrum + f * step_in + static_cast<std::ptrdiff_t>(b) * block * depth;
         float* out = products + b * block * STEP_OUT + f * PANEL;
-        const Ahead<N> next = {panel + apart + b * PANEL * depth / blocks, STEP * PANEL / blocks};
+        const Ahead<N> next = {panel + apart + b * part, step};
         Steps by{};
         if constexpr (!FLOATS) by = {steps + b * block * SPECTRUM + f, layer.steps + f * width + k, SPECTRUM};
         product(a, depth, panel, depth, out, STEP_OUT, next, a + block * depth, by);
