@@ -42,6 +42,7 @@ constexpr int LANES = 4, BLOCK = 8;
 constexpr int PANEL = 2 * LANES;  // output channels of one pass over the weights
 
 typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef std::int32_t Ints __attribute__((vector_size(4 * LANES), aligned(4)));
 
 static inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
 static inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }

@@ -165,7 +165,7 @@ class Tiles {
     for (int f = 0; f < SPECTRUM; f += LANES) {
       const Ints bits = *reinterpret_cast<const Ints*>(sizes + f);
       const Vec size = (Vec)bits;
-      store(up + f, bits < 0x7f800000 && size > 1e-30f ? LEVELS / size : Vec{});  // what is smaller counts for nothing
+      store(up + f, (bits < 0x7f800000) & (size > 1e-30f) ? LEVELS / size : Vec{});  // what is smaller counts for nothing
       store(steps + t * SPECTRUM + f, bits < 0x7f800000 ? size * (1 / LEVELS) : Vec{} + NAN);
     }
     for (int f = 0; f < SPECTRUM; ++f) {

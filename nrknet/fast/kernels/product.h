@@ -8,8 +8,6 @@
 
 #include "common.h"
 
-typedef std::int32_t Ints __attribute__((vector_size(4 * LANES), aligned(4)));
-
 constexpr int PACKED = 16;  // numbers that `store_integers` multiplies and rounds
 
 // sum + the products of pairs of neighbouring 16-bit integers, two to a number of 32 bits.
