@@ -136,7 +136,7 @@ def test_products_of_integers(
 
 
 def multiplies_integers(layer: Convolution) -> bool:
-    return isinstance(layer, CompiledConvolution) and layer._weights.dtype == np.int16
+    return isinstance(layer, CompiledConvolution) and layer._weights.dtype == np.int32
 
 
 def test_few_products_are_of_floats() -> None:

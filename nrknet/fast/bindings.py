@@ -44,9 +44,9 @@ def _steps(x: Map) -> tuple[int, int]:
     return one // size, other // size
 
 
-def pointer(x: Floats | NDArray[np.int16] | None) -> int | None:
+def pointer(x: Floats | NDArray[np.int32] | None) -> int | None:
     """Where a contiguous array is, or none."""
-    assert x is None or (x.dtype in (np.float32, np.int16) and x.flags.c_contiguous)
+    assert x is None or (x.dtype in (np.float32, np.int32) and x.flags.c_contiguous)
     return None if x is None else x.ctypes.data
 
 

@@ -121,24 +121,32 @@ def quantized(matrices: NDArray[np.float64], summed: int) -> tuple[NDArray[np.in
     Returns:
         (P,C,K) the integers, and (P,K) the steps that they count.
     """
-    size = np.abs(matrices)
-    sums = np.add.reduceat(size, range(0, size.shape[1], summed), axis=1).max(axis=1)
+    integers, steps = np.empty(matrices.shape, np.int16), np.empty(matrices[:, 0].shape, np.float32)
     room = _MOST_SUM - summed  # rounding adds up to half a step to each
-    steps = np.maximum(sums / room, size.max(axis=1) / _MOST_WEIGHT).clip(1e-30).astype(np.float32, order="C")
-    with np.errstate(invalid="ignore"):  # steps that are no numbers are noticed in what the network gives
-        return np.rint(matrices / steps[:, None]).astype(np.int16), steps
+    groups = range(0, matrices.shape[1], summed)
+    for matrix, counts, step in zip(matrices, integers, steps, strict=True):  # what fits into a cache
+        weights = np.ascontiguousarray(matrix, np.float32)
+        size = np.abs(weights)
+        largest_sum = np.add.reduceat(size, groups).max(axis=0)
+        np.maximum(largest_sum / room, size.max(axis=0) / _MOST_WEIGHT, out=step).clip(1e-30, out=step)
+        with np.errstate(invalid="ignore"):  # steps that are no numbers are noticed in what the network gives
+            counts[...] = np.rint(weights / step)
+    return integers, steps
 
 
-def _in_panels(matrices: NDArray[Any], panel: int, *, pairs: bool) -> NDArray[Any]:
-    """(P,C,K) matrices as a kernel reads them: panels of columns; with `pairs`, those of rows side by side."""
+def _in_pairs(integers: NDArray[np.int16]) -> NDArray[np.int32]:
+    """(P,C,K) integers as (P,C/2,K) of 32 bits, each two of neighbouring inputs, the first in the lower half."""
+    lower, upper = integers[:, ::2].astype(np.int32), integers[:, 1::2].astype(np.int32)
+    return lower & 0xFFFF | upper << 16
+
+
+def _in_panels(matrices: NDArray[Any], kind: type[np.generic], panel: int) -> NDArray[Any]:
+    """(P,C,K) matrices as a kernel reads them: panels of columns, each row by row."""
     points, depth, outputs = matrices.shape
-    kind = np.int16 if pairs else np.float32
-    weights = zeros(matrices.size * kind().itemsize // 4).view(kind).reshape(points, -1)
+    weights = zeros(matrices.size).view(kind).reshape(points, -1)
     for k in range(0, outputs, panel):
-        part = matrices[..., k : k + panel]
-        if pairs:
-            part = part.reshape(points, depth // 2, 2, -1).swapaxes(2, 3)
-        weights[:, k * depth : k * depth + part[0].size] = part.reshape(points, -1)
+        part = matrices[..., k : k + panel].reshape(points, -1)
+        weights[:, k * depth : k * depth + part.shape[1]] = part
     return weights
 
 
@@ -174,16 +182,19 @@ class CompiledConvolution:
             self._taps = high
         if self._taps:
             g = winograd_transform(self._taps)
-            points = weight.astype(np.float64).reshape(-1, self._taps**2) @ np.kron(g, g).T  # (outputs inputs, 64)
-            matrices = points.reshape(self._outputs, self._depth, -1).transpose(2, 1, 0)
+            points = np.kron(g, g) @ weight.astype(np.float64).reshape(-1, self._taps**2).T  # (64, outputs inputs)
+            matrices = points.reshape(-1, self._outputs, self._depth).swapaxes(1, 2)
         else:
             matrices = weight.transpose(2, 3, 1, 0).reshape(1, -1, self._outputs)
         self.writes_halves = halves_are_kept()
         self.reads_halves = self.writes_halves and (self._taps > 0 or (high, wide) == (1, 1))
         self._steps: Floats | None = None
+        panel = kernels.nrknet_panel()
         if integers and self._taps and min(self._depth, self._outputs) >= _ENOUGH and integers_summed():
-            matrices, self._steps = quantized(matrices, integers_summed())
-        self._weights = _in_panels(matrices, kernels.nrknet_panel(), pairs=self._steps is not None)
+            counts, self._steps = quantized(matrices, integers_summed())
+            self._weights = _in_panels(_in_pairs(counts), np.int32, panel)
+        else:
+            self._weights = _in_panels(matrices, np.float32, panel)
 
     def __call__(self, window: Map, out: Map, residual: Map | None = None) -> None:
         assert window.shape[2] == self._inputs and window.strides[1] == self._inputs * window.itemsize
