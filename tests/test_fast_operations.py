@@ -164,10 +164,10 @@ def test_weights_as_integers_count_steps_and_leave_room_for_sums(kind: str, inpu
         matrices[:, 1:] *= 1e-12
     elif kind != "normal":
         matrices[:] = {"equal": 1, "zero": 0, "tiny": 1e-41}[kind]
-    integers, steps = operations.quantized(matrices, 64)
+    integers, steps = operations.quantized(matrices, summed=64, levels=11580)
     assert integers.dtype == np.int16 and steps.dtype == np.float32 and steps.shape == (64, 32)
     sums = np.abs(integers.astype(np.int64)).reshape(64, -1, min(inputs, 64), 32).sum(axis=2)
-    assert sums.max() * operations._LEVELS < 1 << 31
+    assert sums.max() * 11580 < 1 << 31
     wrong = np.abs(integers * steps[:, None].astype(np.float64) - matrices)
     assert (wrong <= 0.505 * steps[:, None] + 1e-38).all()
     assert kind == "zero" or kind == "tiny" or np.abs(integers).max() > 100

@@ -106,29 +106,27 @@ def winograd_transform(taps: int) -> NDArray[np.float64]:
 
 _ENOUGH = 64
 """Inputs, and outputs, from which on integers take less time than floats."""
-_LEVELS = 11582
-"""More than the largest integer that stands for an input; LEVELS of kernels/convolution.cpp."""
-_MOST_SUM, _MOST_WEIGHT = (1 << 31) // _LEVELS - 1, (1 << 15) - 1
 
 
-def quantized(matrices: NDArray[np.float64], summed: int) -> tuple[NDArray[np.int16], Floats]:
+def quantized(matrices: NDArray[np.float64], *, summed: int, levels: int) -> tuple[NDArray[np.int16], Floats]:
     """Weights as 16-bit integers, so small that no sum of products runs over in 32 bits, whatever the inputs.
 
     Args:
         matrices: (P,C,K) weights of C inputs and K outputs at P points.
         summed: inputs whose products are summed up.
+        levels: how large integers that stand for inputs are.
 
     Returns:
         (P,C,K) the integers, and (P,K) the steps that they count.
     """
     integers, steps = np.empty(matrices.shape, np.int16), np.empty(matrices[:, 0].shape, np.float32)
-    room = _MOST_SUM - summed  # rounding adds up to half a step to each
+    room = ((1 << 31) - 1) // (levels + 1) - summed  # rounding adds up to half a step to each
     groups = range(0, matrices.shape[1], summed)
     for matrix, counts, step in zip(matrices, integers, steps, strict=True):  # what fits into a cache
         weights = np.ascontiguousarray(matrix, np.float32)
         size = np.abs(weights)
         largest_sum = np.add.reduceat(size, groups).max(axis=0)
-        np.maximum(largest_sum / room, size.max(axis=0) / _MOST_WEIGHT, out=step).clip(1e-30, out=step)
+        np.maximum(largest_sum / room, size.max(axis=0) / np.iinfo(np.int16).max, out=step).clip(1e-30, out=step)
         with np.errstate(invalid="ignore"):  # steps that are no numbers are noticed in what the network gives
             counts[...] = np.rint(weights / step)
     return integers, steps
@@ -191,7 +189,7 @@ class CompiledConvolution:
         self._steps: Floats | None = None
         panel = kernels.nrknet_panel()
         if integers and self._taps and min(self._depth, self._outputs) >= _ENOUGH and integers_summed():
-            counts, self._steps = quantized(matrices, integers_summed())
+            counts, self._steps = quantized(matrices, summed=integers_summed(), levels=kernels.nrknet_levels())
             self._weights = _in_panels(_in_pairs(counts), np.int32, panel)
         else:
             self._weights = _in_panels(matrices, np.float32, panel)

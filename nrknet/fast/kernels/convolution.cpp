@@ -26,7 +26,7 @@ struct Layer {
 };
 
 constexpr int POINTS = 8, SPECTRUM = POINTS * POINTS;  // one way and both ways
-constexpr float LEVELS = 11580;  // the largest integer that stands for an input: as exact as the weights are then
+constexpr std::int32_t LEVELS = 11580;  // the largest integer that stands for an input; weights are as exact then
 
 // Fetch a line of each of SIDE x SIDE pixels of a map into the cache, to be read or (1) written soon.
 template <int SIDE, int WRITTEN, typename T>
@@ -165,8 +165,9 @@ class Tiles {
     for (int f = 0; f < SPECTRUM; f += LANES) {
       const Ints bits = *reinterpret_cast<const Ints*>(sizes + f);
       const Vec size = (Vec)bits;
-      store(up + f, (bits < 0x7f800000) & (size > 1e-30f) ? LEVELS / size : Vec{});  // what is smaller counts for nothing
-      store(steps + t * SPECTRUM + f, bits < 0x7f800000 ? size * (1 / LEVELS) : Vec{} + NAN);
+      // what is smaller counts for nothing
+      store(up + f, (bits < 0x7f800000) & (size > 1e-30f) ? static_cast<float>(LEVELS) / size : Vec{});
+      store(steps + t * SPECTRUM + f, bits < 0x7f800000 ? size * (1.0f / LEVELS) : Vec{} + NAN);
     }
     for (int f = 0; f < SPECTRUM; ++f) {
       const float* from = points + f * step_point;
@@ -326,6 +327,7 @@ std::int32_t nrknet_panel() { return PANEL; }
 std::int32_t nrknet_lanes() { return LANES; }
 std::int32_t nrknet_halves() { return HALVES; }  // whether convolutions read and write them
 std::int32_t nrknet_integers() { return INTEGERS ? SUMMED : 0; }  // of how many channels products are summed up
+std::int32_t nrknet_levels() { return LEVELS; }  // how large integers that stand for inputs are
 
 // weights: 64 x panels x inputs x PANEL (the last panel LANES where the outputs end there), in floats; as integers
 // 64 x panels x inputs/2 x PANEL x 2

@@ -83,7 +83,7 @@ static inline void multiply(Vec (&acc)[ROWS][VECS], const float* a, std::ptrdiff
 // The same for STEP channels; for every pair of them the weights of a column are beside each other.
 template <int ROWS, int VECS>
 static inline void multiply(Ints (&acc)[ROWS][VECS], const std::int16_t* a, std::ptrdiff_t stride,
-                            const std::int16_t* w, int) {
+                            const std::int16_t* w) {
 #pragma GCC unroll 4
   for (int c = 0; c < STEP; c += 2) {
     Ints b[VECS];
@@ -176,7 +176,7 @@ static void product(const std::int16_t* a, std::ptrdiff_t stride, const std::int
     clear(acc);
     for (; c < stop; c += STEP) {
       fetch<ROWS, VECS>(weights, rows);
-      multiply<ROWS, VECS>(acc, a + c, stride, w + c * VECS * LANES, STEP);
+      multiply<ROWS, VECS>(acc, a + c, stride, w + c * VECS * LANES);
     }
     if (stop < depth)
       more ? put<ROWS, VECS, true, false>(acc, out, out_stride, steps)
